@@ -1,0 +1,1 @@
+"""Training loop, evaluation loop and prediction on images of any size."""

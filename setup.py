@@ -1,0 +1,73 @@
+"""Installs the package; says in one place what it needs.
+
+OpenCV comes as four distributions that overwrite each other's files, so the one that the
+environment already has satisfies us; only where there is none, the headless one is asked for
+(the others need libGL, which servers and containers lack).
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+from setuptools import find_packages, setup
+
+OPENCV_VARIANTS = (
+    "opencv-python",
+    "opencv-contrib-python",
+    "opencv-python-headless",
+    "opencv-contrib-python-headless",
+)
+
+
+def opencv_requirement() -> str:
+    """The OpenCV distribution to depend on: the installed one, else opencv-python-headless."""
+    # pip builds in an isolated environment; `-I` drops its PYTHONPATH, so that the
+    # subprocess sees what is installed in the environment that pip installs into.
+    probe = (
+        "import importlib.metadata as m\n"
+        f"for name in {OPENCV_VARIANTS!r}:\n"
+        "    try:\n"
+        "        m.version(name)\n"
+        "    except m.PackageNotFoundError:\n"
+        "        continue\n"
+        "    print(name)\n"
+        "    break\n"
+    )
+    answer = subprocess.run([sys.executable, "-I", "-c", probe], capture_output=True, text=True)
+    return answer.stdout.strip() or "opencv-python-headless"
+
+
+def package_version() -> str:
+    """The version in maskrcnn_benchmark/__init__.py, read without importing the package."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    with open(os.path.join(here, "maskrcnn_benchmark", "__init__.py"), encoding="utf-8") as f:
+        found = re.search(r'__version__ = "(.+)"', f.read())
+    if found is None:
+        raise ValueError("maskrcnn_benchmark/__init__.py states no __version__")
+    return found.group(1)
+
+
+if __name__ == "__main__":
+    setup(
+        name="maskrcnn_benchmark",
+        version=package_version(),
+        description="Detection of crowded objects in aerial images, drop-in for maskrcnn-benchmark",
+        license="MIT",
+        packages=find_packages(include=["maskrcnn_benchmark", "maskrcnn_benchmark.*"]),
+        python_requires=">=3.10",
+        install_requires=[
+            "torch>=2.3",
+            "torchvision>=0.18",
+            "numpy",
+            "yacs",
+            "pycocotools",
+            "tqdm",
+            "pillow",
+            opencv_requirement(),
+        ],
+        extras_require={
+            "tensorboard": ["tensorboard"],
+            "test": ["pytest", "ruff", "mypy", "tensorboard"],
+        },
+    )
