@@ -17,7 +17,17 @@ from PIL.TiffImagePlugin import TiffImageFile
 # Aerial images pass Pillow's guard against decompression bombs (179 million pixels) honestly.
 Image.MAX_IMAGE_PIXELS = None
 
-ORIENTATION_TAG = 274
+TIFF_WIDTH, TIFF_HEIGHT, TIFF_ORIENTATION = 256, 257, 274
+# What brings a TIFF back that its decoder turned upright by the orientation tag.
+UNDO_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 STRIP_ROWS = 1024
 CHANNEL_ORDERS = ("BGR", "RGB")
 
@@ -39,11 +49,16 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     with _open(path) as image:
         try:
+            turned = UNDO_ORIENTATION.get(_tiff_tag(image, TIFF_ORIENTATION))
             sixteen_bit_colour = _has_16_bit_channels(image)
             image.load()  # before OpenCV looks: it takes a truncated file for a whole one
             if sixteen_bit_colour:
-                return to_bgr(_read_16_bit_colour(path))
-            return _pil_to_bgr(image)
+                pixels = to_bgr(_read_16_bit_colour(path))
+            else:
+                pixels = _pil_to_bgr(image)
+            if turned is None:
+                return pixels
+            return np.array(Image.fromarray(pixels).transpose(turned))
         except (OSError, SyntaxError, EOFError, ValueError) as error:
             raise ValueError(f"{path}: cannot be read as an image: {error}") from error
 
@@ -51,6 +66,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
     """Read an image's (width, height) in pixels from its header, without decoding it."""
     with _open(path) as image:
+        if isinstance(image, TiffImageFile):  # its .size is that of the picture turned upright
+            return _tiff_tag(image, TIFF_WIDTH), _tiff_tag(image, TIFF_HEIGHT)
         return image.size
 
 
@@ -107,18 +124,11 @@ def _open(path: str | os.PathLike) -> Image.Image:
         raise ValueError(f"{path}: not an image, or of a kind that cannot be read") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as an image: {error}") from error
-    if isinstance(image, TiffImageFile):
-        _forget_orientation(image)
     return image
 
 
-def _forget_orientation(image: TiffImageFile) -> None:
-    """Keep Pillow from turning a TIFF while it loads it (it does so for no other format)."""
-    if ORIENTATION_TAG in image.tag_v2:
-        del image.tag_v2[ORIENTATION_TAG]
-    image.getexif()[ORIENTATION_TAG] = 1
-    if getattr(image, "_tile_orientation", None) in (5, 6, 7, 8):
-        image._tile_orientation = 1
+def _tiff_tag(image: Image.Image, tag: int) -> int:
+    return image.tag_v2.get(tag, 1) if isinstance(image, TiffImageFile) else 1
 
 
 def _has_16_bit_channels(image: Image.Image) -> bool:

@@ -1,0 +1,188 @@
+"""Every kind of file and array becomes the same uint8 BGR picture."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskrcnn_benchmark.data.image_io import read_image, read_image_size, to_bgr, write_image
+
+HEIGHT, WIDTH = 7, 11
+RNG = np.random.default_rng(3)
+NOISE_RGB = RNG.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+NOISE_BGR = NOISE_RGB[..., ::-1]
+RED_BGR = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+RED_BGR[..., 2] = 255
+
+
+def save_pil(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm"])
+def test_colour_file_is_bgr(tmp_path, suffix):
+    path = save_pil(tmp_path / f"a{suffix}", NOISE_RGB)
+    np.testing.assert_array_equal(read_image(path), NOISE_BGR)
+    assert read_image_size(path) == (WIDTH, HEIGHT)
+
+
+def test_one_red_image_however_it_comes(tmp_path):
+    rgb = np.ascontiguousarray(RED_BGR[..., ::-1])
+    path = save_pil(tmp_path / "red.png", rgb)
+    forms = {
+        "path": to_bgr(path),
+        "path as text": to_bgr(str(path)),
+        "path, order of no account": to_bgr(path, "RGB"),
+        "PIL": to_bgr(Image.open(path)),
+        "PIL, order of no account": to_bgr(Image.fromarray(rgb), "BGR"),
+        "BGR": to_bgr(RED_BGR),
+        "RGB": to_bgr(rgb, "RGB"),
+        "BGRA": to_bgr(cv2.cvtColor(RED_BGR, cv2.COLOR_BGR2BGRA)),
+        "RGB 16 bit": to_bgr(rgb.astype(np.uint16) * 257, "RGB"),
+    }
+    for form, pixels in forms.items():
+        assert pixels.dtype == np.uint8 and pixels.flags.c_contiguous, form
+        np.testing.assert_array_equal(pixels, RED_BGR, err_msg=form)
+
+
+def test_grey_bilevel_and_palette(tmp_path):
+    grey = NOISE_RGB[..., 0]
+    np.testing.assert_array_equal(
+        read_image(save_pil(tmp_path / "grey.png", grey)), np.dstack([grey] * 3)
+    )
+    np.testing.assert_array_equal(to_bgr(grey), np.dstack([grey] * 3))
+    np.testing.assert_array_equal(to_bgr(grey[..., None]), np.dstack([grey] * 3))
+
+    Image.fromarray(grey > 127).save(tmp_path / "bilevel.png")
+    expected = np.where(grey > 127, 255, 0)
+    np.testing.assert_array_equal(read_image(tmp_path / "bilevel.png"), np.dstack([expected] * 3))
+
+    palette = Image.fromarray((grey > 127).astype(np.uint8), "P")
+    palette.putpalette([10, 20, 30, 200, 100, 0])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    expected = np.where((grey > 127)[..., None], [0, 100, 200], [30, 20, 10])
+    np.testing.assert_array_equal(read_image(tmp_path / "palette.png"), expected)
+
+
+def test_alpha_is_dropped_not_blended(tmp_path):
+    alpha = RNG.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    path = save_pil(tmp_path / "rgba.png", np.dstack([NOISE_RGB, alpha]))
+    np.testing.assert_array_equal(read_image(path), NOISE_BGR)
+    grey_alpha = Image.merge("LA", [Image.fromarray(NOISE_RGB[..., 1]), Image.fromarray(alpha)])
+    grey_alpha.save(tmp_path / "la.png")
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "la.png"), np.dstack([NOISE_RGB[..., 1]] * 3)
+    )
+
+
+def test_cmyk(tmp_path):
+    ink = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    ink[..., 0] = 255  # full cyan ink: no red, all green and blue
+    Image.fromarray(ink, "CMYK").save(tmp_path / "cyan.jpg", quality=100)
+    Image.fromarray(ink, "CMYK").save(tmp_path / "cyan.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "cyan.tif")[0, 0], [255, 255, 0])
+    assert np.abs(read_image(tmp_path / "cyan.jpg")[3, 4].astype(int) - [255, 255, 0]).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_16_bit_file_is_scaled_by_257(tmp_path, suffix, channels):
+    deep = RNG.integers(0, 65536, (HEIGHT, WIDTH, channels), dtype=np.uint16)
+    deep[0, :5, 0] = [0, 128, 129, 385, 65535]  # 128/257 = 0.498, 129/257 = 0.502, 385/257 = 1.498
+    cv2.imwrite(str(tmp_path / f"deep{suffix}"), deep)
+    pixels = read_image(tmp_path / f"deep{suffix}")
+    assert pixels[0, :5, 0].tolist() == [0, 0, 1, 1, 255]
+    expected = np.broadcast_to(np.round(deep[..., :3] / 257), pixels.shape)
+    np.testing.assert_array_equal(pixels, expected)
+    np.testing.assert_array_equal(to_bgr(deep), expected)
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_orientation_tag_is_not_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    upright = save_pil(tmp_path / "upright.jpg", NOISE_RGB, quality=95)
+    turned = save_pil(tmp_path / "turned.jpg", NOISE_RGB, quality=95, exif=exif)
+    np.testing.assert_array_equal(read_image(turned), read_image(upright))
+    tiff = save_pil(tmp_path / "turned.tif", NOISE_RGB, tiffinfo={274: orientation})
+    np.testing.assert_array_equal(read_image(tiff), NOISE_BGR)
+    assert read_image_size(turned) == read_image_size(tiff) == (WIDTH, HEIGHT)
+
+
+def test_huge_image_is_not_taken_for_a_bomb(tmp_path):
+    path = tmp_path / "huge.png"
+    Image.new("1", (20000, 20000)).save(path, compress_level=1)
+    assert read_image_size(path) == (20000, 20000)
+
+
+def test_absent_file():
+    with pytest.raises(FileNotFoundError, match="no/such/file.png"):
+        read_image("no/such/file.png")
+    with pytest.raises(FileNotFoundError, match="no/such/file.png"):
+        read_image_size("no/such/file.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+def test_truncated_file_is_refused_by_name(tmp_path, suffix):
+    noise = RNG.integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    path = save_pil(tmp_path / f"cut{suffix}", noise)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(ValueError, match=f"cut{suffix}"):
+        read_image(path)
+
+
+def test_truncated_16_bit_file_is_refused(tmp_path):
+    path = tmp_path / "cut.png"
+    cv2.imwrite(str(path), RNG.integers(0, 65536, (50, 70, 3), dtype=np.uint16))
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(ValueError, match="cut.png"):
+        read_image(path)
+
+
+def test_what_is_no_image_is_refused_by_name(tmp_path):
+    path = tmp_path / "text.png"
+    path.write_text("not an image")
+    for function in (read_image, read_image_size):
+        with pytest.raises(ValueError, match="text.png"):
+            function(path)
+    folder = tmp_path / "folder.png"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="folder.png"):
+        read_image(folder)
+
+
+@pytest.mark.parametrize(
+    "array, message",
+    [
+        (np.zeros((4, 5, 3), np.float32), "float32"),
+        (np.zeros((4, 5, 3), bool), "bool"),
+        (np.zeros((4, 5, 2), np.uint8), r"\(4, 5, 2\)"),
+        (np.zeros((2, 4, 5, 3), np.uint8), r"\(2, 4, 5, 3\)"),
+        ([[1, 2], [3, 4]], "list"),
+        (Image.fromarray(np.zeros((4, 5), np.float32)), "floating-point"),
+    ],
+)
+def test_arrays_of_other_kinds_are_refused(array, message):
+    with pytest.raises(ValueError, match=message):
+        to_bgr(array)
+
+
+def test_unknown_channel_order_is_refused():
+    with pytest.raises(ValueError, match="'GBR'"):
+        to_bgr(RED_BGR, "GBR")
+
+
+def test_write_then_read(tmp_path):
+    write_image(tmp_path / "a.png", NOISE_BGR)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), NOISE_BGR)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+    with pytest.raises(ValueError, match="a.nothing"):
+        write_image(tmp_path / "a.nothing", NOISE_BGR)
+
+
+def test_real_images_as_opencv_reads_them(shared_data):
+    for name in ("P0075.png", "P1142__1024__0___824.jpg"):
+        path = shared_data / "dota" / "images" / name
+        expected = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        np.testing.assert_array_equal(read_image(path), expected)
