@@ -1,0 +1,47 @@
+"""The two-stage detector: backbone, region proposals, heads."""
+
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
+
+from ..backbone import build_backbone
+from ..roi_heads.roi_heads import build_roi_heads
+from ..rpn.rpn import build_rpn
+
+
+class GeneralizedRCNN(nn.Module):
+    """Faster R-CNN, Mask R-CNN, or proposals alone, as the config says."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.backbone = build_backbone(cfg)
+        self.rpn = build_rpn(cfg, self.backbone.out_channels)
+        self.roi_heads = build_roi_heads(cfg, self.backbone.out_channels)
+
+    def forward(
+        self, images: ImageList | list[Tensor] | Tensor, targets: list[BoxList] | None = None
+    ) -> dict[str, Tensor] | list[BoxList]:
+        """Train or detect.
+
+        Args:
+            images: the batch, float [3, H, W] each, normalised as INPUT says.
+            targets: ground truth, one BoxList an image with the field "labels" (int64, from 1) and, for
+                masks, "masks"; needed in training. An image without boxes trains as background.
+
+        Returns:
+            In training the losses by name; otherwise the detections, one BoxList an image with the fields
+            "scores", "labels" and, for masks, "mask" [N, 1, M, M].
+
+        Raises:
+            ValueError: in training without targets.
+        """
+        if self.training and targets is None:
+            raise ValueError("a model in training mode needs targets; call model.eval() to detect")
+        images = to_image_list(images)
+        features = self.backbone(images.tensors)
+        result, losses = self.rpn(images, features, targets)
+        if self.roi_heads is not None:
+            _, result, head_losses = self.roi_heads(features, result, targets)
+            losses = {**head_losses, **losses}
+        return losses if self.training else result

@@ -1,0 +1,91 @@
+"""Pooling features inside boxes, from one feature map or from the levels of a pyramid."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.layers import ROIAlign
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+from .utils import cat
+
+
+class LevelMapper:
+    """Chooses the pyramid level for each box: level 4 for 224 pixels, one less for each halving.
+
+    Source: "Feature Pyramid Networks for Object Detection", equation 1.
+    """
+
+    def __init__(
+        self,
+        k_min: int,
+        k_max: int,
+        canonical_scale: int = 224,
+        canonical_level: int = 4,
+        eps: float = 1e-6,
+    ):
+        self.k_min = k_min
+        self.k_max = k_max
+        self.s0 = canonical_scale
+        self.lvl0 = canonical_level
+        self.eps = eps
+
+    def __call__(self, boxlists: list[BoxList]) -> Tensor:
+        """Return an index into the levels for every box of all images, int64 [sum of boxes]."""
+        side = cat([boxes.area() for boxes in boxlists]).sqrt()
+        level = torch.log2(side / self.s0 + self.eps).add(self.lvl0).floor()
+        return level.clamp(self.k_min, self.k_max).long() - self.k_min
+
+
+class Pooler(nn.Module):
+    """ROIAlign on the level that suits each box.
+
+    Args:
+        output_size: (height, width) of the pooled grid, cells.
+        scales: feature pixels / image pixels of each level, each half of the one before.
+        sampling_ratio: samples a side of a cell; 0 adapts to the box.
+    """
+
+    def __init__(self, output_size: tuple[int, int], scales: list[float], sampling_ratio: int):
+        super().__init__()
+        self.poolers = nn.ModuleList(
+            ROIAlign(output_size, spatial_scale=scale, sampling_ratio=sampling_ratio)
+            for scale in scales
+        )
+        self.output_size = output_size
+        self.map_levels = LevelMapper(-math.log2(scales[0]), -math.log2(scales[-1]))
+
+    def convert_to_roi_format(self, boxes: list[BoxList]) -> Tensor:
+        """Return [R, 5] rows of (image index, x1, y1, x2, y2)."""
+        xyxy = cat([b.bbox for b in boxes])
+        image_index = torch.arange(len(boxes), dtype=xyxy.dtype, device=xyxy.device)
+        counts = torch.tensor([len(b) for b in boxes], device=xyxy.device)
+        return torch.cat([image_index.repeat_interleave(counts)[:, None], xyxy], dim=1)
+
+    def forward(self, x: list[Tensor], boxes: list[BoxList]) -> Tensor:
+        """Pool.
+
+        Args:
+            x: feature maps [N, C, H, W], one a level.
+            boxes: one BoxList an image.
+
+        Returns:
+            [sum of boxes, C, height, width], in the order of the boxes.
+        """
+        rois = self.convert_to_roi_format(boxes)
+        if len(self.poolers) == 1:
+            return self.poolers[0](x[0], rois)
+        levels = self.map_levels(boxes)
+        pooled = x[0].new_zeros(len(rois), x[0].shape[1], *self.output_size)
+        for index, (features, pooler) in enumerate(zip(x, self.poolers, strict=False)):
+            here = (levels == index).nonzero().squeeze(1)
+            pooled[here] = pooler(features, rois[here]).to(pooled.dtype)
+        return pooled
+
+
+def make_pooler(cfg, head_name: str) -> Pooler:
+    """Build the pooler that MODEL.<head_name> asks for."""
+    head = cfg.MODEL[head_name]
+    side = head.POOLER_RESOLUTION
+    return Pooler((side, side), head.POOLER_SCALES, head.POOLER_SAMPLING_RATIO)

@@ -1,0 +1,148 @@
+"""From the RPN's outputs to proposals."""
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import (
+    boxlist_nms,
+    cat_boxlist,
+    remove_small_boxes,
+    valid_ground_truth,
+)
+
+from .utils import permute_and_flatten
+
+
+class RPNPostProcessor(nn.Module):
+    """Decodes the best anchors of every level, suppresses overlaps, keeps the best over all levels.
+
+    Args:
+        pre_nms_top_n: anchors of a level that enter NMS.
+        post_nms_top_n: boxes of a level that leave it.
+        nms_thresh: IoU.
+        min_size: boxes with a shorter side are dropped, pixels.
+        box_coder: default: weights 1.
+        fpn_post_nms_top_n: boxes kept over all levels; default: post_nms_top_n.
+        fpn_post_nms_per_batch: in training that limit counts over the batch, as in Detectron.
+    """
+
+    def __init__(
+        self,
+        pre_nms_top_n: int,
+        post_nms_top_n: int,
+        nms_thresh: float,
+        min_size: int,
+        box_coder: BoxCoder | None = None,
+        fpn_post_nms_top_n: int | None = None,
+        fpn_post_nms_per_batch: bool = True,
+    ):
+        super().__init__()
+        self.pre_nms_top_n = pre_nms_top_n
+        self.post_nms_top_n = post_nms_top_n
+        self.nms_thresh = nms_thresh
+        self.min_size = min_size
+        self.box_coder = box_coder or BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+        self.fpn_post_nms_top_n = (
+            post_nms_top_n if fpn_post_nms_top_n is None else fpn_post_nms_top_n
+        )
+        self.fpn_post_nms_per_batch = fpn_post_nms_per_batch
+
+    def add_gt_proposals(
+        self, proposals: list[BoxList], targets: list[BoxList]
+    ) -> list[BoxList]:
+        """Append the usable ground truth to the proposals, with objectness 1."""
+        joined = []
+        for boxes, target in zip(proposals, targets, strict=True):
+            truth = target.copy_with_fields([])[valid_ground_truth(target)]
+            truth.add_field("objectness", torch.ones(len(truth), device=boxes.bbox.device))
+            joined.append(cat_boxlist((boxes, truth)))
+        return joined
+
+    def forward_for_single_feature_map(
+        self, anchors: list[BoxList], objectness: Tensor, box_regression: Tensor
+    ) -> list[BoxList]:
+        """Return one level's proposals.
+
+        Args:
+            anchors: this level's, one BoxList an image.
+            objectness: logits [N, A, H, W].
+            box_regression: codes [N, A * 4, H, W].
+        """
+        N, A, H, W = objectness.shape
+        scores = permute_and_flatten(objectness, N, A, 1, H, W).squeeze(2).float().sigmoid()
+        codes = permute_and_flatten(box_regression, N, A, 4, H, W).float()
+        scores, best = scores.topk(min(self.pre_nms_top_n, A * H * W), dim=1, sorted=True)
+
+        proposals = []
+        for level, score, code, index in zip(anchors, scores, codes, best, strict=True):
+            boxes = BoxList(self.box_coder.decode(code[index], level.bbox[index]), level.size)
+            boxes.add_field("objectness", score)
+            boxes = remove_small_boxes(boxes.clip_to_image(remove_empty=False), self.min_size)
+            proposals.append(
+                boxlist_nms(
+                    boxes,
+                    self.nms_thresh,
+                    max_proposals=self.post_nms_top_n,
+                    score_field="objectness",
+                )
+            )
+        return proposals
+
+    def forward(
+        self,
+        anchors: list[list[BoxList]],
+        objectness: list[Tensor],
+        box_regression: list[Tensor],
+        targets: list[BoxList] | None = None,
+    ) -> list[BoxList]:
+        """Return the proposals of every image, with the field "objectness".
+
+        Args:
+            anchors: an inner list an image, a BoxList a level.
+            objectness, box_regression: a tensor a level, see forward_for_single_feature_map.
+            targets: in training, ground truth that is added to the proposals.
+        """
+        by_level = [
+            self.forward_for_single_feature_map(list(level), scores, codes)
+            for level, scores, codes in zip(
+                zip(*anchors, strict=True), objectness, box_regression, strict=True
+            )
+        ]
+        proposals = [cat_boxlist(levels) for levels in zip(*by_level, strict=True)]
+        if len(by_level) > 1:
+            proposals = self.select_over_all_levels(proposals)
+        if self.training and targets is not None:
+            proposals = self.add_gt_proposals(proposals, targets)
+        return proposals
+
+    def select_over_all_levels(self, boxlists: list[BoxList]) -> list[BoxList]:
+        """Keep the best fpn_post_nms_top_n proposals: of the batch in training, else of each image."""
+        limit = self.fpn_post_nms_top_n
+        scores = [boxes.get_field("objectness") for boxes in boxlists]
+        if not (self.training and self.fpn_post_nms_per_batch):
+            return [
+                boxes[score.topk(min(limit, len(score)), sorted=True).indices]
+                for boxes, score in zip(boxlists, scores, strict=True)
+            ]
+        pooled = torch.cat(scores)
+        keep = torch.zeros_like(pooled, dtype=torch.bool)
+        keep[pooled.topk(min(limit, len(pooled))).indices] = True
+        parts = keep.split([len(score) for score in scores])
+        return [boxes[part] for boxes, part in zip(boxlists, parts, strict=True)]
+
+
+def make_rpn_postprocessor(config, rpn_box_coder: BoxCoder, is_train: bool) -> RPNPostProcessor:
+    """Build the selection of proposals from MODEL.RPN; training and evaluation have their own limits."""
+    rpn = config.MODEL.RPN
+    mode = "TRAIN" if is_train else "TEST"
+    return RPNPostProcessor(
+        pre_nms_top_n=rpn[f"PRE_NMS_TOP_N_{mode}"],
+        post_nms_top_n=rpn[f"POST_NMS_TOP_N_{mode}"],
+        nms_thresh=rpn.NMS_THRESH,
+        min_size=rpn.MIN_SIZE,
+        box_coder=rpn_box_coder,
+        fpn_post_nms_top_n=rpn[f"FPN_POST_NMS_TOP_N_{mode}"],
+        fpn_post_nms_per_batch=rpn.FPN_POST_NMS_PER_BATCH,
+    )

@@ -1,0 +1,32 @@
+"""Turning the convolutional outputs of a dense head into one row an anchor."""
+
+from torch import Tensor
+
+from ..utils import cat
+
+
+def permute_and_flatten(layer: Tensor, N: int, A: int, C: int, H: int, W: int) -> Tensor:
+    """Reorder [N, A*C, H, W] into [N, H*W*A, C], the order in which anchors are laid out."""
+    return layer.reshape(N, A, C, H, W).permute(0, 3, 4, 1, 2).reshape(N, H * W * A, C)
+
+
+def concat_box_prediction_layers(
+    box_cls: list[Tensor], box_regression: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Join all levels: image by image, within it level by level.
+
+    Args:
+        box_cls: [N, A*C, H, W] a level.
+        box_regression: [N, A*4, H, W] a level.
+
+    Returns:
+        Class logits [N * anchors, C] and box codes [N * anchors, 4].
+    """
+    cls_rows, box_rows = [], []
+    for cls_level, box_level in zip(box_cls, box_regression, strict=True):
+        N, _, H, W = cls_level.shape
+        A = box_level.shape[1] // 4
+        C = cls_level.shape[1] // A
+        cls_rows.append(permute_and_flatten(cls_level, N, A, C, H, W))
+        box_rows.append(permute_and_flatten(box_level, N, A, 4, H, W))
+    return cat(cls_rows, dim=1).flatten(0, 1), cat(box_rows, dim=1).flatten(0, 1)
