@@ -1,0 +1,272 @@
+"""A set of boxes on one image, with fields that belong to the boxes.
+
+Boxes are pixel indices, x right, y down, both ends included: ``width = x2 - x1 + 1``, so the box
+(3, 4, 12, 8) is 10 pixels wide and 5 high, and fills columns 3..12 of its image.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+FLIP_LEFT_RIGHT = 0
+FLIP_TOP_BOTTOM = 1
+
+MODES = ("xyxy", "xywh")
+# Tensor fields of float points (N, ..., 2) that lie on the image and so move with the boxes. Their
+# coordinates are edges, not pixel indices: an object that fills columns 3..12 spans x = 3 .. 13.
+GEOMETRIC_FIELDS = ("corners",)
+_PLAIN = (torch.Tensor, np.ndarray, list, tuple)
+
+
+class BoxList:
+    """Boxes of one image; tensor-like indexing keeps boxes and fields together.
+
+    A field is a value per box. Tensors, arrays and lists (labels, scores …) do not change when the
+    image is resized, flipped or cropped, except those named in GEOMETRIC_FIELDS; any other object
+    (SegmentationMask, Keypoints, another BoxList) changes by its own resize / transpose / crop.
+
+    Args:
+        bbox: (N, 4) tensor or nested list, taken as float32.
+        image_size: (width, height) of the image in pixels.
+        mode: "xyxy" (both ends included) or "xywh" (``w = x2 - x1 + 1``).
+
+    Raises:
+        ValueError: a wrong shape or mode.
+    """
+
+    def __init__(self, bbox: Any, image_size: Sequence[Any], mode: str = "xyxy") -> None:
+        where = bbox.device if isinstance(bbox, torch.Tensor) else torch.device("cpu")
+        boxes = torch.as_tensor(bbox, dtype=torch.float32, device=where)
+        if boxes.dim() != 2 or boxes.shape[1] != 4:
+            raise ValueError(f"bbox must be of shape (N, 4), got {tuple(boxes.shape)}")
+        _check_mode(mode)
+        self.bbox = boxes
+        self.size = image_size
+        self.mode = mode
+        self.extra_fields: dict[str, Any] = {}
+        self.image_name: str | None = None
+
+    def add_field(self, field: str, field_data: Any) -> None:
+        """Set a field.
+
+        Args:
+            field: its name.
+            field_data: one value per box; anything without a length is taken as it is.
+
+        Raises:
+            ValueError: the length is not the number of boxes.
+        """
+        scalar = isinstance(field_data, (torch.Tensor, np.ndarray)) and field_data.ndim == 0
+        if hasattr(field_data, "__len__") and not scalar and len(field_data) != len(self):
+            raise ValueError(
+                f"field '{field}' must have one value per box: "
+                f"expected length {len(self)}, got {len(field_data)}"
+            )
+        self.extra_fields[field] = field_data
+
+    def get_field(self, field: str) -> Any:
+        """Return a field by its name (KeyError where there is none)."""
+        return self.extra_fields[field]
+
+    def has_field(self, field: str) -> bool:
+        """Say whether the field is set."""
+        return field in self.extra_fields
+
+    def fields(self) -> list[str]:
+        """Return the names of the fields."""
+        return list(self.extra_fields)
+
+    def _copy_extra_fields(self, bbox: "BoxList") -> None:
+        self.extra_fields.update(bbox.extra_fields)
+
+    def _derive(
+        self,
+        boxes: torch.Tensor,
+        size: Sequence[Any] | None = None,
+        mode: str | None = None,
+        change: Callable[[str, Any], Any] | None = None,
+    ) -> "BoxList":
+        """Make a list with other boxes and this one's name and fields, each passed to `change`."""
+        new = BoxList(boxes, self.size if size is None else size, mode or self.mode)
+        new.image_name = self.image_name
+        for name, value in self.extra_fields.items():
+            new.add_field(name, value if change is None else change(name, value))
+        return new
+
+    def convert(self, mode: str) -> "BoxList":
+        """Return the boxes in another mode, "xyxy" or "xywh" (itself where it is that already)."""
+        _check_mode(mode)
+        if mode == self.mode:
+            return self
+        x1, y1, x2, y2 = self._split_into_xyxy()
+        ends = (x2, y2) if mode == "xyxy" else (x2 - x1 + 1, y2 - y1 + 1)
+        return self._derive(torch.cat((x1, y1, *ends), dim=-1), mode=mode)
+
+    def _split_into_xyxy(self) -> tuple[torch.Tensor, ...]:
+        """Return x1, y1, x2, y2, each (N, 1)."""
+        columns = self.bbox.split(1, dim=-1)
+        if self.mode == "xyxy":
+            return tuple(columns)
+        x1, y1, width, height = columns
+        return x1, y1, x1 + (width - 1).clamp(min=0), y1 + (height - 1).clamp(min=0)
+
+    def resize(self, size: Sequence[Any], *args: Any, **kwargs: Any) -> "BoxList":
+        """Return the boxes on the image resized to `size`.
+
+        Args:
+            size: (width, height) in pixels; further arguments go to the fields' own resize.
+        """
+        ratio_x, ratio_y = (
+            float(new) / float(old) for new, old in zip(size, self.size, strict=True)
+        )
+
+        def change(name: str, value: Any) -> Any:
+            if isinstance(value, _PLAIN):
+                return value * _xy(value, ratio_x, ratio_y) if name in GEOMETRIC_FIELDS else value
+            return value.resize(size, *args, **kwargs)
+
+        if ratio_x == ratio_y:
+            return self._derive(self.bbox * ratio_x, size, change=change)
+        x1, y1, x2, y2 = self._split_into_xyxy()
+        boxes = torch.cat((x1 * ratio_x, y1 * ratio_y, x2 * ratio_x, y2 * ratio_y), dim=-1)
+        return self._derive(boxes, size, "xyxy", change).convert(self.mode)
+
+    def transpose(self, method: int) -> "BoxList":
+        """Return the boxes on the flipped image.
+
+        Args:
+            method: FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM. Either takes column (row) i to
+                ``length - 1 - i``; edges, as in "corners", go from x to ``length - x``.
+
+        Raises:
+            NotImplementedError: any other method.
+        """
+        check_flip(method)
+        axis = 0 if method == FLIP_LEFT_RIGHT else 1
+        length = self.size[axis]
+
+        def change(name: str, value: Any) -> Any:
+            if not isinstance(value, _PLAIN):
+                return value.transpose(method)
+            if name not in GEOMETRIC_FIELDS:
+                return value
+            flipped = value.clone()
+            flipped[..., axis] = length - value[..., axis]
+            return flipped
+
+        ends = list(self._split_into_xyxy())
+        low, high = ends[axis], ends[axis + 2]
+        ends[axis], ends[axis + 2] = length - high - 1, length - low - 1
+        return self._derive(torch.cat(ends, dim=-1), mode="xyxy", change=change).convert(self.mode)
+
+    def crop(self, box: Sequence[Any]) -> "BoxList":
+        """Return the boxes on the cropped image, cut at its border (boxes outside become empty).
+
+        Args:
+            box: (x1, y1, x2, y2); the cropped image is x2 - x1 wide and y2 - y1 high. "corners"
+                are moved and not cut: an oriented box cut off would be another shape.
+        """
+        width, height = box[2] - box[0], box[3] - box[1]
+
+        def change(name: str, value: Any) -> Any:
+            if isinstance(value, _PLAIN):
+                return value - _xy(value, box[0], box[1]) if name in GEOMETRIC_FIELDS else value
+            return value.crop(box)
+
+        x1, y1, x2, y2 = self._split_into_xyxy()
+        xs = [(x - box[0]).clamp(min=0, max=width) for x in (x1, x2)]
+        ys = [(y - box[1]).clamp(min=0, max=height) for y in (y1, y2)]
+        boxes = torch.cat((xs[0], ys[0], xs[1], ys[1]), dim=-1)
+        return self._derive(boxes, (width, height), "xyxy", change).convert(self.mode)
+
+    def to(self, device: Any) -> "BoxList":
+        """Return the boxes, and every field that has a `to`, on a device."""
+        return self._derive(
+            self.bbox.to(device),
+            change=lambda _, value: value.to(device) if hasattr(value, "to") else value,
+        )
+
+    def __getitem__(self, item: Any) -> "BoxList":
+        """Return the boxes picked by a slice, a mask or a list or tensor of indices."""
+        return self._derive(self.bbox[item], change=lambda _, value: _pick(value, item))
+
+    def __len__(self) -> int:
+        return self.bbox.shape[0]
+
+    def clip_to_image(self, remove_empty: bool = True) -> "BoxList":
+        """Cut the boxes at the image's border, in this list itself.
+
+        Args:
+            remove_empty: return only the boxes with x2 > x1 and y2 > y1 afterwards.
+
+        Returns:
+            This list, or a list of the boxes that are left.
+        """
+        limits = (self.size[0] - 1, self.size[1] - 1) * 2
+        ends = self._split_into_xyxy()
+        cut = torch.cat([e.clamp(min=0, max=m) for e, m in zip(ends, limits, strict=True)], dim=-1)
+        # A new tensor and not an edit in place: the old one may be a view that autograd watches.
+        self.bbox = BoxList(cut, self.size).convert(self.mode).bbox
+        if not remove_empty:
+            return self
+        return self[(cut[:, 3] > cut[:, 1]) & (cut[:, 2] > cut[:, 0])]
+
+    def area(self) -> torch.Tensor:
+        """Return the areas in square pixels, (N,)."""
+        if self.mode == "xywh":
+            return self.bbox[:, 2] * self.bbox[:, 3]
+        x1, y1, x2, y2 = self.bbox.unbind(dim=1)
+        return (x2 - x1 + 1) * (y2 - y1 + 1)
+
+    def copy_with_fields(self, fields: Any, skip_missing: bool = False) -> "BoxList":
+        """Return the same boxes with some of the fields.
+
+        Args:
+            fields: a name or names.
+            skip_missing: leave out what is not there.
+
+        Raises:
+            KeyError: a field is missing and `skip_missing` is off.
+        """
+        names = fields if isinstance(fields, (list, tuple)) else [fields]
+        missing = [name for name in names if not self.has_field(name)]
+        if missing and not skip_missing:
+            raise KeyError(f"Field '{missing[0]}' not found in {self}")
+        new = BoxList(self.bbox, self.size, self.mode)
+        new.image_name = self.image_name
+        new.extra_fields = {n: self.extra_fields[n] for n in names if n not in missing}
+        return new
+
+    def __repr__(self) -> str:
+        width, height = self.size
+        return (
+            f"{type(self).__name__}(num_boxes={len(self)}, image_width={width}, "
+            f"image_height={height}, mode={self.mode})"
+        )
+
+
+def check_flip(method: int) -> None:
+    """Raise NotImplementedError for a flip that structures do not know."""
+    if method not in (FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM):
+        raise NotImplementedError(
+            f"only FLIP_LEFT_RIGHT (0) and FLIP_TOP_BOTTOM (1) are known, got {method!r}"
+        )
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
+
+
+def _xy(like: torch.Tensor, x: Any, y: Any) -> torch.Tensor:
+    """Return (x, y) as a tensor that broadcasts over points (..., 2)."""
+    return torch.tensor([float(x), float(y)], dtype=like.dtype, device=like.device)
+
+
+def _pick(value: Any, item: Any) -> Any:
+    """Index a field; lists take the same kinds of index as tensors."""
+    if not isinstance(value, (list, tuple)) or isinstance(item, slice):
+        return value[item]
+    return [value[int(i)] for i in torch.arange(len(value))[torch.as_tensor(item).cpu()]]
