@@ -47,7 +47,7 @@ class Masker:
     """Pastes small masks into the image.
 
     Args:
-        threshold: probability from which a pixel is inside; negative: any probability of 1/255 or more.
+        threshold: a pixel with a higher probability is inside; negative counts as 0.
         padding: cells of zeros around the mask before it is enlarged, so that its rim is smooth.
     """
 
@@ -84,7 +84,7 @@ def _paste(image: Tensor, mask: Tensor, box: Tensor, threshold: float, padding: 
     x1, y1, x2, y2 = torch.cat([centre - half, centre + half]).int().tolist()
     width, height = max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)
     large = F.interpolate(padded[None, None], (height, width), mode="bilinear")[0, 0]
-    inside = large > threshold if threshold >= 0 else large >= 1 / 255
+    inside = large > max(threshold, 0)
     top, left = max(y1, 0), max(x1, 0)
     bottom, right = min(y1 + height, image.shape[0]), min(x1 + width, image.shape[1])
     if top < bottom and left < right:
