@@ -1,0 +1,37 @@
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SigmoidFocalLoss(nn.Module):
+    """Focal loss (arXiv 1708.02002) over C independent sigmoids, summed.
+
+    Args:
+        gamma: how strongly well-classified anchors are played down.
+        alpha: weight of the positives; 1 - alpha that of the negatives.
+    """
+
+    def __init__(self, gamma: float, alpha: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.alpha = alpha
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the sum of the loss over (N, C).
+
+        Args:
+            logits: (N, C); column c - 1 is class c.
+            targets: integers (N,): 1..C a class, 0 background, -1 ignored.
+        """
+        logits = logits.float()
+        classes = torch.arange(1, logits.shape[1] + 1, device=targets.device)
+        positive = targets[:, None] == classes  # [N, C]
+        negative = ~positive & (targets[:, None] >= 0)
+        p = logits.sigmoid()
+        # logsigmoid stays finite where log(sigmoid) does not.
+        as_positive = self.alpha * (1 - p) ** self.gamma * F.logsigmoid(logits)
+        as_negative = (1 - self.alpha) * p**self.gamma * F.logsigmoid(-logits)
+        return -(as_positive * positive).sum() - (as_negative * negative).sum()
+
+    def extra_repr(self) -> str:
+        return f"gamma={self.gamma}, alpha={self.alpha}"

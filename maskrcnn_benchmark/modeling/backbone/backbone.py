@@ -1,0 +1,72 @@
+from collections import OrderedDict
+
+from torch import nn
+from yacs.config import CfgNode
+
+from maskrcnn_benchmark.modeling import registry
+from maskrcnn_benchmark.modeling.make_layers import (
+    conv_with_kaiming_uniform,
+    set_group_norm_from_cfg,
+)
+
+from . import fpn as fpn_module
+from . import resnet
+
+
+@registry.BACKBONES.register("R-50-C4")
+@registry.BACKBONES.register("R-50-C5")
+@registry.BACKBONES.register("R-101-C4")
+@registry.BACKBONES.register("R-101-C5")
+def build_resnet_backbone(cfg: CfgNode) -> nn.Module:
+    """Build a ResNet that gives one feature map, of stride 16 (C4) or 32 (C5)."""
+    set_group_norm_from_cfg(cfg)
+    return _backbone(cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS, body=resnet.ResNet(cfg))
+
+
+@registry.BACKBONES.register("R-50-FPN")
+@registry.BACKBONES.register("R-101-FPN")
+@registry.BACKBONES.register("R-152-FPN")
+def build_resnet_fpn_backbone(cfg: CfgNode) -> nn.Module:
+    """Build a ResNet with FPN: maps of strides 4, 8, 16, 32, 64."""
+    return _resnet_with_fpn(cfg, first_level=1, top_blocks=fpn_module.LastLevelMaxPool())
+
+
+@registry.BACKBONES.register("R-50-FPN-RETINANET")
+@registry.BACKBONES.register("R-101-FPN-RETINANET")
+def build_resnet_fpn_p3p7_backbone(cfg: CfgNode) -> nn.Module:
+    """Build a ResNet with RetinaNet's FPN: maps of strides 8, 16, 32, 64, 128."""
+    out_channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
+    c5_channels = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS * 8
+    p6_source = c5_channels if cfg.MODEL.RETINANET.USE_C5 else out_channels
+    top_blocks = fpn_module.LastLevelP6P7(p6_source, out_channels)
+    return _resnet_with_fpn(cfg, first_level=2, top_blocks=top_blocks)
+
+
+def build_backbone(cfg: CfgNode) -> nn.Module:
+    """Build the backbone named MODEL.BACKBONE.CONV_BODY; it has `out_channels`."""
+    name = cfg.MODEL.BACKBONE.CONV_BODY
+    if name not in registry.BACKBONES:
+        known = ", ".join(sorted(registry.BACKBONES))
+        raise ValueError(f"MODEL.BACKBONE.CONV_BODY '{name}' is not registered; there are: {known}")
+    set_group_norm_from_cfg(cfg)
+    return registry.BACKBONES[name](cfg)
+
+
+def _resnet_with_fpn(cfg: CfgNode, first_level: int, top_blocks: nn.Module) -> nn.Module:
+    set_group_norm_from_cfg(cfg)
+    out_channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
+    body = resnet.ResNet(cfg)
+    levels = (cfg.MODEL.RESNETS.RES2_OUT_CHANNELS * 2**i for i in range(4))
+    fpn = fpn_module.FPN(
+        [c if level >= first_level else 0 for level, c in enumerate(levels, 1)],
+        out_channels,
+        conv_with_kaiming_uniform(cfg.MODEL.FPN.USE_GN, cfg.MODEL.FPN.USE_RELU),
+        top_blocks,
+    )
+    return _backbone(out_channels, body=body, fpn=fpn)
+
+
+def _backbone(out_channels: int, **parts: nn.Module) -> nn.Module:
+    model = nn.Sequential(OrderedDict(parts))
+    model.out_channels = out_channels
+    return model

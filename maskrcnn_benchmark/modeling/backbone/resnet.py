@@ -1,0 +1,347 @@
+"""ResNet bodies and heads of any width, after Detectron's.
+
+Stage 0 is the stem ("stem", stride 4); stages 1 to 4 are "layer1" to "layer4", which Detectron
+and the paper call res2 to res5, with strides 4, 8, 16, 32.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from maskrcnn_benchmark.layers import Conv2d, DFConv2d, FrozenBatchNorm2d
+from maskrcnn_benchmark.modeling.make_layers import group_norm
+from maskrcnn_benchmark.utils.registry import Registry
+
+
+class StageSpec(NamedTuple):
+    """One stage: its number (1 to 4), its number of blocks, whether its output is a result."""
+
+    index: int
+    block_count: int
+    return_features: bool
+
+
+def _stages(block_counts: Sequence[int], every_stage: bool = False) -> tuple[StageSpec, ...]:
+    last = len(block_counts)
+    return tuple(StageSpec(i, n, every_stage or i == last) for i, n in enumerate(block_counts, 1))
+
+
+ResNet50StagesTo5 = _stages((3, 4, 6, 3))
+ResNet50StagesTo4 = _stages((3, 4, 6))
+ResNet101StagesTo5 = _stages((3, 4, 23, 3))
+ResNet101StagesTo4 = _stages((3, 4, 23))
+ResNet50FPNStagesTo5 = _stages((3, 4, 6, 3), every_stage=True)
+ResNet101FPNStagesTo5 = _stages((3, 4, 23, 3), every_stage=True)
+ResNet152FPNStagesTo5 = _stages((3, 8, 36, 3), every_stage=True)
+
+
+class ResNet(nn.Module):
+    """The stem and stages that `cfg.MODEL.BACKBONE.CONV_BODY` names."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__()
+        settings = cfg.MODEL.RESNETS
+        self.stem = _STEM_MODULES[settings.STEM_FUNC](cfg)
+        self.stages: list[str] = []
+        self.return_features: dict[str, bool] = {}
+        in_channels = settings.STEM_OUT_CHANNELS
+        for spec in _STAGE_SPECS[cfg.MODEL.BACKBONE.CONV_BODY]:
+            widening = 2 ** (spec.index - 1)
+            out_channels = settings.RES2_OUT_CHANNELS * widening
+            stage = _make_stage(
+                _TRANSFORMATION_MODULES[settings.TRANS_FUNC],
+                in_channels,
+                settings.NUM_GROUPS * settings.WIDTH_PER_GROUP * widening,
+                out_channels,
+                spec.block_count,
+                settings.NUM_GROUPS,
+                settings.STRIDE_IN_1X1,
+                first_stride=1 if spec.index == 1 else 2,
+                dcn_config={
+                    "stage_with_dcn": settings.STAGE_WITH_DCN[spec.index - 1],
+                    "with_modulated_dcn": settings.WITH_MODULATED_DCN,
+                    "deformable_groups": settings.DEFORMABLE_GROUPS,
+                },
+            )
+            in_channels = out_channels
+            name = f"layer{spec.index}"
+            self.add_module(name, stage)
+            self.stages.append(name)
+            self.return_features[name] = spec.return_features
+        self._freeze_backbone(cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT)
+
+    def _freeze_backbone(self, freeze_at: int) -> None:
+        """Stop the gradient of the first `freeze_at` stages, the stem being the first."""
+        for name in ["stem", *self.stages][: max(freeze_at, 0)]:
+            getattr(self, name).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the maps of the stages that are results, finest first, for images (N, 3, H, W)."""
+        x = self.stem(x)
+        results = []
+        for name in self.stages:
+            x = getattr(self, name)(x)
+            if self.return_features[name]:
+                results.append(x)
+        return results
+
+
+class ResNetHead(nn.Module):
+    """Some last stages, applied to pooled features.
+
+    Args:
+        block_module: name in `_TRANSFORMATION_MODULES`.
+        stages: consecutive stages; the first expects the output of the one before it.
+        stride_init: stride of the first stage; None: 2 (1 for stage 1).
+        dilation: of all stages; above 1, it replaces the strides.
+    """
+
+    def __init__(
+        self,
+        block_module: str,
+        stages: Sequence[StageSpec],
+        num_groups: int = 1,
+        width_per_group: int = 64,
+        stride_in_1x1: bool = True,
+        stride_init: int | None = None,
+        res2_out_channels: int = 256,
+        dilation: int = 1,
+        dcn_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.stages: list[str] = []
+        for spec in stages:
+            widening = 2 ** (spec.index - 1)
+            self.out_channels = res2_out_channels * widening
+            stage = _make_stage(
+                _TRANSFORMATION_MODULES[block_module],
+                self.out_channels // 2,
+                num_groups * width_per_group * widening,
+                self.out_channels,
+                spec.block_count,
+                num_groups,
+                stride_in_1x1,
+                first_stride=stride_init or (1 if spec.index == 1 else 2),
+                dilation=dilation,
+                dcn_config=dcn_config,
+            )
+            stride_init = None
+            name = f"layer{spec.index}"
+            self.stages.append(name)
+            self.add_module(name, stage)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name in self.stages:
+            x = getattr(self, name)(x)
+        return x
+
+
+def _make_stage(
+    transformation_module: Callable[..., nn.Module],
+    in_channels: int,
+    bottleneck_channels: int,
+    out_channels: int,
+    block_count: int,
+    num_groups: int,
+    stride_in_1x1: bool,
+    first_stride: int,
+    dilation: int = 1,
+    dcn_config: dict[str, Any] | None = None,
+) -> nn.Sequential:
+    return nn.Sequential(
+        *(
+            transformation_module(
+                out_channels if i else in_channels,
+                bottleneck_channels,
+                out_channels,
+                num_groups,
+                stride_in_1x1,
+                1 if i else first_stride,
+                dilation=dilation,
+                dcn_config=dcn_config,
+            )
+            for i in range(block_count)
+        )
+    )
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions and a shortcut.
+
+    Args:
+        stride_in_1x1: the stride is in the first 1x1 (MSRA's models), else in the 3x3.
+        dilation: above 1, it replaces the stride.
+        norm_func: `norm_func(channels)` builds the norm after each convolution.
+        dcn_config: "stage_with_dcn": the 3x3 is a DFConv2d, with "with_modulated_dcn" and
+            "deformable_groups".
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        bottleneck_channels: int,
+        out_channels: int,
+        num_groups: int,
+        stride_in_1x1: bool,
+        stride: int,
+        dilation: int,
+        norm_func: Callable[[int], nn.Module],
+        dcn_config: dict[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        if dilation > 1:
+            stride = 1
+        self.downsample = None
+        if in_channels != out_channels:
+            projection = Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            nn.init.kaiming_uniform_(projection.weight, a=1)
+            self.downsample = nn.Sequential(projection, norm_func(out_channels))
+
+        stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = Conv2d(in_channels, bottleneck_channels, 1, stride_1x1, bias=False)
+        self.bn1 = norm_func(bottleneck_channels)
+        self.conv2 = _conv3x3(
+            bottleneck_channels, stride_3x3, num_groups, dilation, dcn_config or {}
+        )
+        self.bn2 = norm_func(bottleneck_channels)
+        self.conv3 = Conv2d(bottleneck_channels, out_channels, 1, bias=False)
+        self.bn3 = norm_func(out_channels)
+        for conv in (self.conv1, self.conv3):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu_(self.bn1(self.conv1(x)))
+        out = F.relu_(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return F.relu_(out)
+
+
+def _conv3x3(
+    channels: int, stride: int, groups: int, dilation: int, dcn_config: dict[str, Any]
+) -> nn.Module:
+    if dcn_config.get("stage_with_dcn", False):
+        return DFConv2d(
+            channels,
+            channels,
+            dcn_config.get("with_modulated_dcn", False),
+            stride=stride,
+            groups=groups,
+            dilation=dilation,
+            deformable_groups=dcn_config.get("deformable_groups", 1),
+        )
+    conv = Conv2d(channels, channels, 3, stride, dilation, dilation, groups, bias=False)
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    return conv
+
+
+class BaseStem(nn.Module):
+    """7x7 convolution of stride 2 and max pooling of stride 2."""
+
+    def __init__(self, cfg: CfgNode, norm_func: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        channels = cfg.MODEL.RESNETS.STEM_OUT_CHANNELS
+        self.conv1 = Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_uniform_(self.conv1.weight, a=1)
+        self.bn1 = norm_func(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu_(self.bn1(self.conv1(x)))
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+
+
+class BottleneckWithFixedBatchNorm(Bottleneck):
+    """Bottleneck with FrozenBatchNorm2d."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        bottleneck_channels: int,
+        out_channels: int,
+        num_groups: int = 1,
+        stride_in_1x1: bool = True,
+        stride: int = 1,
+        dilation: int = 1,
+        dcn_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            bottleneck_channels,
+            out_channels,
+            num_groups,
+            stride_in_1x1,
+            stride,
+            dilation,
+            FrozenBatchNorm2d,
+            dcn_config,
+        )
+
+
+class BottleneckWithGN(Bottleneck):
+    """Bottleneck with GroupNorm."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        bottleneck_channels: int,
+        out_channels: int,
+        num_groups: int = 1,
+        stride_in_1x1: bool = True,
+        stride: int = 1,
+        dilation: int = 1,
+        dcn_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            bottleneck_channels,
+            out_channels,
+            num_groups,
+            stride_in_1x1,
+            stride,
+            dilation,
+            group_norm,
+            dcn_config,
+        )
+
+
+class StemWithFixedBatchNorm(BaseStem):
+    """Stem with FrozenBatchNorm2d."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__(cfg, FrozenBatchNorm2d)
+
+
+class StemWithGN(BaseStem):
+    """Stem with GroupNorm."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__(cfg, group_norm)
+
+
+_TRANSFORMATION_MODULES = Registry(
+    {
+        "BottleneckWithFixedBatchNorm": BottleneckWithFixedBatchNorm,
+        "BottleneckWithGN": BottleneckWithGN,
+    }
+)
+
+_STEM_MODULES = Registry(
+    {"StemWithFixedBatchNorm": StemWithFixedBatchNorm, "StemWithGN": StemWithGN}
+)
+
+_STAGE_SPECS = Registry(
+    {
+        "R-50-C4": ResNet50StagesTo4,
+        "R-50-C5": ResNet50StagesTo5,
+        "R-101-C4": ResNet101StagesTo4,
+        "R-101-C5": ResNet101StagesTo5,
+        "R-50-FPN": ResNet50FPNStagesTo5,
+        "R-50-FPN-RETINANET": ResNet50FPNStagesTo5,
+        "R-101-FPN": ResNet101FPNStagesTo5,
+        "R-101-FPN-RETINANET": ResNet101FPNStagesTo5,
+        "R-152-FPN": ResNet152FPNStagesTo5,
+    }
+)

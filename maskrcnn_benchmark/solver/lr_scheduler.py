@@ -1,0 +1,57 @@
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import torch
+
+
+class WarmupMultiStepLR(torch.optim.lr_scheduler.LRScheduler):
+    """Warm up, then multiply the learning rate by `gamma` at each milestone.
+
+    Worked numbers: base 0.01, factor 1/3, 500 iterations, linear: 0.00333 at iteration 0,
+    0.00667 at 250, 0.01 at 500.
+
+    Args:
+        milestones: iterations, increasing.
+        warmup_factor: learning rate of iteration 0, as a part of the base.
+        warmup_iters: iterations of the warm-up.
+        warmup_method: "linear" rises from the factor to 1, "constant" stays at the factor.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        milestones: Sequence[int],
+        gamma: float = 0.1,
+        warmup_factor: float = 1.0 / 3,
+        warmup_iters: int = 500,
+        warmup_method: str = "linear",
+        last_epoch: int = -1,
+    ) -> None:
+        if any(a > b for a, b in zip(milestones, milestones[1:], strict=False)):
+            raise ValueError(f"milestones (SOLVER.STEPS) must increase, got {tuple(milestones)}")
+        if warmup_method not in ("constant", "linear"):
+            raise ValueError(
+                "warmup_method (SOLVER.WARMUP_METHOD) must be 'constant' or 'linear', "
+                f"got '{warmup_method}'"
+            )
+        self.milestones = milestones
+        self.gamma = gamma
+        self.warmup_factor = warmup_factor
+        self.warmup_iters = warmup_iters
+        self.warmup_method = warmup_method
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        """Return the learning rate of each group for iteration `last_epoch`."""
+        warmup = self._warmup()
+        decay = self.gamma ** bisect_right(self.milestones, self.last_epoch)
+        # In this order: the rounding is the original's.
+        return [base * warmup * decay for base in self.base_lrs]
+
+    def _warmup(self) -> float:
+        if self.last_epoch >= self.warmup_iters:
+            return 1.0
+        if self.warmup_method == "constant":
+            return self.warmup_factor
+        done = self.last_epoch / self.warmup_iters
+        return self.warmup_factor * (1 - done) + done

@@ -1,0 +1,18 @@
+import cv2
+import PIL
+import torchvision
+from torch.utils.collect_env import get_pretty_env_info
+
+
+def get_pil_version() -> str:
+    return f"\n        Pillow ({PIL.__version__})"
+
+
+def collect_env_info() -> str:
+    """Describe PyTorch, CUDA, the machine and the image libraries, for the head of a log."""
+    return (
+        get_pretty_env_info()
+        + get_pil_version()
+        + f"\n        torchvision ({torchvision.__version__})"
+        + f"\n        OpenCV ({cv2.__version__})"
+    )
