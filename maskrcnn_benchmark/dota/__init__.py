@@ -1,0 +1,1 @@
+"""All that knows DOTA's files and rules, and nothing of networks."""

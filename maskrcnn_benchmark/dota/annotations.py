@@ -1,0 +1,119 @@
+"""DOTA label files, and the way between DOTA's corners and BoxList's boxes.
+
+A label line is `x1 y1 x2 y2 x3 y3 x4 y4 class difficult`: float pixels, x right, y down, clockwise
+on the screen from the object's front left where it has one; a missing `difficult` is 0. Corners are
+places on the edge, without `+1`: a box that covers the pixels 10 ... 19 in x and 5 ... 9 in y has
+corners 10 ... 20 and 5 ... 10. In BoxList's convention (the last pixel belongs to the box, so that
+width = x2 - x1 + 1) the same box is (10, 5, 19, 9).
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maskrcnn_benchmark.dota.text_files import format_number, write_text
+
+HEADERS = ("imagesource:", "gsd:")
+
+
+@dataclass
+class DotaObject:
+    """One labelled object.
+
+    Attributes:
+        corners: (4, 2) float64, pixels.
+        name: its class.
+        difficult: 0; 1 where the annotator said so; 2 where a tile shows too little of it.
+    """
+
+    corners: np.ndarray
+    name: str
+    difficult: int = 0
+
+
+def read_labels(path: str | Path, class_names: Collection[str] | None = None) -> list[DotaObject]:
+    """Read a label file.
+
+    Args:
+        path: a file of lines as in this module's docstring; blank lines and the lines
+            `imagesource:...` and `gsd:...` are passed over.
+        class_names: the classes that may occur; None admits any.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: "path:line: ..." for a malformed line or an unknown class.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such label file")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    objects = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split()
+        if not fields or line.strip().lower().startswith(HEADERS):
+            continue
+        try:
+            objects.append(_parse_fields(fields, class_names))
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from None
+    return objects
+
+
+def write_labels(path: str | Path, objects: Iterable[DotaObject]) -> None:
+    """Write a label file, coordinates to a ten-thousandth of a pixel."""
+    lines = []
+    for item in objects:
+        numbers = " ".join(format_number(value) for value in item.corners.ravel())
+        lines.append(f"{numbers} {item.name} {item.difficult}\n")
+    write_text(Path(path), "".join(lines))
+
+
+def stack_corners(objects: Iterable[DotaObject]) -> np.ndarray:
+    """Gather objects' corners into one float64 array (N, 4, 2), N = 0 included."""
+    return np.array([item.corners for item in objects], dtype=np.float64).reshape(-1, 4, 2)
+
+
+def corners_to_boxlist_xyxy(corners: np.ndarray) -> np.ndarray:
+    """Bound polygons by boxes in BoxList's convention.
+
+    Args:
+        corners: (N, 4, 2), edges.
+
+    Returns:
+        float64 (N, 4): x1, y1, x2, y2 with x2 = greatest x - 1 and y2 = greatest y - 1.
+    """
+    corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1) - 1], axis=1)
+
+
+def boxlist_xyxy_to_corners(boxes_xyxy: np.ndarray) -> np.ndarray:
+    """Turn boxes (N, 4) of BoxList's convention into corners (N, 4, 2), clockwise from top left."""
+    x1, y1, x2, y2 = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4).T
+    right, bottom = x2 + 1, y2 + 1
+    return np.stack([x1, y1, right, y1, right, bottom, x1, bottom], axis=1).reshape(-1, 4, 2)
+
+
+def _parse_fields(fields: list[str], class_names: Collection[str] | None) -> DotaObject:
+    if len(fields) not in (9, 10):
+        raise ValueError(
+            "expected 8 coordinates, a class and a difficult flag (which may be missing), "
+            f"got {len(fields)} fields"
+        )
+    try:
+        corners = np.array([float(field) for field in fields[:8]]).reshape(4, 2)
+    except ValueError:
+        raise ValueError(f"expected 8 numbers, got {' '.join(fields[:8])}") from None
+    if not np.isfinite(corners).all():
+        raise ValueError(f"expected finite coordinates, got {' '.join(fields[:8])}")
+    name = fields[8]
+    if class_names is not None and name not in class_names:
+        raise ValueError(
+            f"unknown class {name!r}, expected one of {', '.join(class_names)}; "
+            "set DOTA.VERSION or DOTA.CLASSES"
+        )
+    difficult = fields[9] if len(fields) == 10 else "0"
+    if not difficult.isdecimal():
+        raise ValueError(f"expected a difficult flag 0, 1 or 2, got {difficult}")
+    return DotaObject(corners, name, int(difficult))
