@@ -1,0 +1,231 @@
+"""Evaluation: a model over data sets, the processes' shares gathered, the main process judges."""
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.datasets import DotaDataset
+from maskrcnn_benchmark.data.datasets.evaluation import evaluate
+from maskrcnn_benchmark.data.datasets.evaluation.dota import to_source_frame
+from maskrcnn_benchmark.engine.precision import autocast
+from maskrcnn_benchmark.utils.comm import (
+    all_gather,
+    get_world_size,
+    is_main_process,
+    synchronize,
+)
+
+LOG_PERIOD = 30  # seconds
+
+
+def compute_on_dataset(
+    model,
+    data_loader,
+    device: torch.device,
+    bbox_aug: bool,
+    timer=None,
+    dtype: str = "float32",
+    convert: Callable[[int, Any], Any] | None = None,
+) -> dict[int, Any]:
+    """Runs the model over this process's share of a data set.
+
+    Args:
+        model: put into evaluation mode; gives a list of BoxList.
+        data_loader: gives (images, targets, image ids).
+        device: where the batches go.
+        bbox_aug: test-time augmentation.
+        timer: its tic and toc enclose each forward pass.
+        dtype: precision, as cfg.DTYPE names it.
+        convert: what to keep of a prediction: (image id, BoxList on the CPU) -> anything; the
+            whole BoxList otherwise. Masks of a big data set need not stay in memory that way.
+
+    Returns:
+        image id -> what was kept.
+    """
+    if bbox_aug:
+        raise ValueError("TEST.BBOX_AUG.ENABLED is not supported yet: set it to False")
+    model.eval()
+    kept = {}
+    for images, _, image_ids in _with_progress(data_loader):
+        if timer:
+            timer.tic()
+        with torch.no_grad(), autocast(dtype, device):
+            predictions = model(images.to(device))
+        predictions = [prediction.to("cpu") for prediction in predictions]  # waits for the GPU
+        if timer:
+            timer.toc()
+        for image_id, prediction in zip(image_ids, predictions, strict=True):
+            kept[image_id] = convert(image_id, prediction) if convert else prediction
+    return kept
+
+
+def inference(
+    model,
+    data_loader,
+    dataset_name: str,
+    iou_types: Sequence[str] = ("bbox",),
+    box_only: bool = False,
+    bbox_aug: bool = False,
+    device: str | torch.device = "cuda",
+    expected_results: Sequence = (),
+    expected_results_sigma_tol: float = 4,
+    output_folder: str | None = None,
+    dtype: str = "float32",
+):
+    """Judges a model on a data set; called by every process.
+
+    Args:
+        model: the detector, not wrapped for distributed training.
+        data_loader: this process's share; the shares need not be equal.
+        dataset_name: for the log.
+        iou_types: "bbox", "segm", "keypoints".
+        box_only: judge the proposals only.
+        bbox_aug: test-time augmentation.
+        device: where the model lies.
+        expected_results, expected_results_sigma_tol: figures to check against (COCO).
+        output_folder: for predictions and result files; None writes nothing.
+        dtype: precision, as cfg.DTYPE names it.
+
+    Returns:
+        What the data set's evaluation returns, on the main process; None on the others.
+    """
+    logger = logging.getLogger("maskrcnn_benchmark.inference")
+    dataset = data_loader.dataset
+    logger.info("Start evaluation on %s (%d images)", dataset_name, len(dataset))
+    is_dota = isinstance(dataset, DotaDataset)
+    start = time.time()
+    share = compute_on_dataset(
+        model,
+        data_loader,
+        torch.device(device),
+        bbox_aug,
+        dtype=dtype,
+        convert=(lambda i, prediction: to_source_frame(dataset, i, prediction)) if is_dota else None,
+    )
+    predictions = _gather_predictions(share, len(dataset))
+    seconds = time.time() - start
+    logger.info(
+        "Predictions took %.1f s (%.3f s an image, %d processes)",
+        *(seconds, seconds / max(len(dataset), 1), get_world_size()),
+    )
+    if predictions is None:
+        return None
+    if output_folder and not is_dota:
+        torch.save(predictions, os.path.join(output_folder, "predictions.pth"))
+    return evaluate(
+        dataset=dataset,
+        predictions=predictions,
+        output_folder=output_folder,
+        box_only=box_only,
+        iou_types=iou_types,
+        expected_results=expected_results,
+        expected_results_sigma_tol=expected_results_sigma_tol,
+    )
+
+
+def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> dict[str, Any]:
+    """Judges a model on every set of DATASETS.TEST.
+
+    Args:
+        cfg: the run's settings.
+        model: the detector, wrapped for distributed training or not.
+        distributed: whether several processes share the images.
+        output_dir: results go to `output_dir/inference/<set>`; None: cfg.OUTPUT_DIR; "": nowhere.
+
+    Returns:
+        Folder name of the set -> its evaluation's result (None but on the main process).
+    """
+    output_dir = cfg.OUTPUT_DIR if output_dir is None else output_dir
+    loaders = make_data_loader(cfg, is_train=False, is_distributed=distributed)
+    results = {}
+    for name, folder_name, loader in zip(
+        cfg.DATASETS.TEST, dataset_folder_names(cfg.DATASETS.TEST), loaders, strict=True
+    ):
+        folder = None
+        if output_dir:
+            folder = os.path.join(output_dir, "inference", folder_name)
+            os.makedirs(folder, exist_ok=True)
+        results[folder_name] = inference(
+            getattr(model, "module", model),
+            loader,
+            dataset_name=name,
+            iou_types=_iou_types(cfg),
+            box_only=cfg.MODEL.RPN_ONLY and not cfg.MODEL.RETINANET_ON,
+            bbox_aug=cfg.TEST.BBOX_AUG.ENABLED,
+            device=cfg.MODEL.DEVICE,
+            expected_results=cfg.TEST.EXPECTED_RESULTS,
+            expected_results_sigma_tol=cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL,
+            output_folder=folder,
+            dtype=cfg.DTYPE,
+        )
+        if folder and is_main_process():
+            logging.getLogger("maskrcnn_benchmark.inference").info("Results are in %s", folder)
+        synchronize()
+    return results
+
+
+def dataset_folder_names(names: Sequence[str]) -> list[str]:
+    """Names the folders under `OUTPUT_DIR/inference`, one a data set, all different.
+
+    "dota:/data/toy/val" -> "dota_val"; "coco:/data/instances.json:/data/images" ->
+    "coco_instances"; names of the catalog stay. Where two would be the same, those sets' whole
+    names are used: "dota:/a/val" and "dota:/b/val" -> "dota_a_val" and "dota_b_val".
+    """
+    short = [_short_folder_name(name) for name in names]
+    return [
+        folder if short.count(folder) == 1 else re.sub(r"[^\w.-]+", "_", name).strip("_")
+        for name, folder in zip(names, short, strict=True)
+    ]
+
+
+def _short_folder_name(name: str) -> str:
+    kind, colon, place = name.partition(":")
+    if not colon:
+        return name
+    path = Path(place.split(":")[0]).absolute()
+    return f"{kind}_{path.stem if path.suffix == '.json' else path.name}"
+
+
+def _iou_types(cfg) -> tuple[str, ...]:
+    """What a model of these settings is judged by."""
+    heads = {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
+    return ("bbox", *(name for name, on in heads.items() if on))
+
+
+def _gather_predictions(share: dict[int, Any], images: int) -> list[Any] | None:
+    """Puts the processes' shares together, in the data set's order; None but on the main one."""
+    shares = all_gather(share)
+    if not is_main_process():
+        return None
+    merged = {image_id: kept for part in shares for image_id, kept in part.items()}
+    if len(merged) != images:
+        logging.getLogger("maskrcnn_benchmark.inference").warning(
+            "%d of %d images have predictions; the others are missing from the evaluation",
+            *(len(merged), images),
+        )
+    return [merged[image_id] for image_id in sorted(merged)]
+
+
+def _with_progress(data_loader):
+    """Passes the batches on: with a bar on a terminal, a line now and then in a log."""
+    if not is_main_process():
+        yield from data_loader
+    elif sys.stderr.isatty():
+        yield from tqdm(data_loader, unit="batch", dynamic_ncols=True)
+    else:
+        logger = logging.getLogger("maskrcnn_benchmark.inference")
+        told = time.time()
+        for done, batch in enumerate(data_loader):
+            if time.time() - told > LOG_PERIOD:
+                told = time.time()
+                logger.info("%d of %d batches", done, len(data_loader))
+            yield batch

@@ -1,0 +1,33 @@
+"""Judges a trained detector on the sets of DATASETS.TEST.
+
+python tools/test_net.py --config-file configs/quickstart.yaml
+python tools/test_net.py --config-file configs/quickstart.yaml --ckpt output/model_0001000.pth
+"""
+
+from maskrcnn_benchmark.utils.env import setup_environment  # noqa: F401  isort:skip
+
+import argparse
+
+from maskrcnn_benchmark.engine.inference import run_test
+from maskrcnn_benchmark.engine.run import add_run_arguments, run_tool, start_run
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.utils.comm import get_world_size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Judge a trained detector")
+    parser.add_argument(
+        "--ckpt", help="weights to judge; without it OUTPUT_DIR's last checkpoint or MODEL.WEIGHT"
+    )
+    add_run_arguments(parser)
+    args = parser.parse_args()
+    cfg = start_run(args.config_file, args.opts, args.local_rank, log_to_file=False)
+    model = build_detection_model(cfg).to(cfg.MODEL.DEVICE)
+    checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
+    checkpointer.load(args.ckpt or cfg.MODEL.WEIGHT, use_latest=args.ckpt is None)
+    run_test(cfg, model, distributed=get_world_size() > 1)
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,90 @@
+"""Trains a detector, then judges it.
+
+python tools/train_net.py --config-file configs/quickstart.yaml
+torchrun --nproc_per_node=8 tools/train_net.py --config-file configs/dota/….yaml
+"""
+
+from maskrcnn_benchmark.utils.env import setup_environment  # noqa: F401  isort:skip
+
+import argparse
+import logging
+import os
+
+import torch
+
+from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.engine.inference import run_test
+from maskrcnn_benchmark.engine.run import add_run_arguments, run_tool, start_run
+from maskrcnn_benchmark.engine.trainer import do_train
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
+from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.utils.collect_env import collect_env_info
+from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process
+from maskrcnn_benchmark.utils.miscellaneous import save_config
+
+
+def train(cfg, local_rank: int, distributed: bool):
+    """Trains from MODEL.WEIGHT, or from OUTPUT_DIR's last checkpoint where there is one.
+
+    Returns:
+        The trained model, wrapped in DistributedDataParallel in a distributed run.
+    """
+    device = torch.device(cfg.MODEL.DEVICE)
+    model = build_detection_model(cfg).to(device)
+    optimizer = make_optimizer(cfg, model)
+    scheduler = make_lr_scheduler(cfg, optimizer)
+    checkpointer = DetectronCheckpointer(
+        cfg, model, optimizer, scheduler, cfg.OUTPUT_DIR, save_to_disk=is_main_process()
+    )
+    arguments = {"iteration": 0, **checkpointer.load(cfg.MODEL.WEIGHT)}
+    if distributed:
+        model = torch.nn.parallel.DistributedDataParallel(
+            model,
+            device_ids=[local_rank] if device.type == "cuda" else None,
+            broadcast_buffers=False,  # FrozenBatchNorm's never change
+        )
+    loader = make_data_loader(
+        cfg, is_train=True, is_distributed=distributed, start_iter=arguments["iteration"]
+    )
+    validation_loader = None
+    if cfg.SOLVER.TEST_PERIOD > 0:
+        validation_loader = make_data_loader(
+            cfg, is_train=False, is_distributed=distributed, is_for_period=True
+        )
+    do_train(
+        cfg,
+        model,
+        loader,
+        validation_loader,
+        optimizer,
+        scheduler,
+        checkpointer,
+        device,
+        cfg.SOLVER.CHECKPOINT_PERIOD,
+        cfg.SOLVER.TEST_PERIOD,
+        arguments,
+    )
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train a detector, then judge it")
+    parser.add_argument("--skip-test", action="store_true", help="do not judge the trained model")
+    add_run_arguments(parser)
+    args = parser.parse_args()
+    cfg = start_run(args.config_file, args.opts, args.local_rank, log_to_file=True)
+    logger = logging.getLogger("maskrcnn_benchmark")
+    logger.info("Environment:\n%s", collect_env_info())
+    logger.info("Settings:\n%s", cfg)
+    save_config(cfg, os.path.join(cfg.OUTPUT_DIR, "config.yml"))
+
+    distributed = get_world_size() > 1
+    local_rank = int(os.environ.get("LOCAL_RANK", args.local_rank))
+    model = train(cfg, local_rank, distributed)
+    if not args.skip_test:
+        run_test(cfg, model, distributed)
+
+
+if __name__ == "__main__":
+    run_tool(main)
