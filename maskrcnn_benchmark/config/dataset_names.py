@@ -1,0 +1,46 @@
+"""Data sets named by their paths, in no catalog: "dota:FOLDER", "coco:ANNOTATIONS.json:FOLDER"."""
+
+import re
+
+
+def resolve_dataset_name(name: str) -> dict | None:
+    """Say what to build for a name that holds its own paths.
+
+    Args:
+        name: "dota:FOLDER", where FOLDER holds images/ and labelTxt/; or
+            "coco:ANNOTATIONS.json:IMAGES_FOLDER".
+
+    Returns:
+        dict(factory=…, args=…) as DatasetCatalog.get gives it; None for any other name.
+
+    Raises:
+        ValueError: A path is missing in the name.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "dota":
+        if not rest:
+            raise ValueError(f'expected "dota:FOLDER" as the data set\'s name, got "{name}"')
+        return dict(factory="DotaDataset", args=dict(folder=rest))
+    if kind == "coco":
+        annotations, images = _split_paths(rest)
+        if not annotations or not images:
+            raise ValueError(
+                'expected "coco:ANNOTATIONS.json:IMAGES_FOLDER" as the data set\'s name, '
+                f'got "{name}"'
+            )
+        return dict(factory="COCODataset", args=dict(ann_file=annotations, root=images))
+    return None
+
+
+def _split_paths(paths: str) -> tuple[str, str]:
+    # the file's suffix tells the separator from a colon inside one of the paths
+    annotations, separator, images = paths.partition(".json:")
+    if separator:
+        return annotations + ".json", images
+    annotations, _, images = paths.rpartition(":")
+    return annotations, images
+
+
+def dataset_folder_name(name: str) -> str:
+    """Turn a data set's name into one folder name: "dota:/data/my set" -> "dota_data_my_set"."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("_")

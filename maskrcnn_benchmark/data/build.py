@@ -1,0 +1,244 @@
+"""Data loaders for training and evaluation, as a config asks for them."""
+
+import bisect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.sampler import BatchSampler, Sampler, SequentialSampler
+from yacs.config import CfgNode
+
+from maskrcnn_benchmark.config.dataset_names import resolve_dataset_name
+from maskrcnn_benchmark.dota.classes import class_names as dota_class_names
+from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
+from maskrcnn_benchmark.utils.imports import import_file
+
+from . import datasets as D
+from . import samplers
+from .collate_batch import BatchCollator, BBoxAugCollator
+from .transforms import build_transforms
+
+
+def build_dataset(
+    dataset_list: Sequence[str],
+    transforms: Callable | None,
+    dataset_catalog: Any,
+    is_train: bool = True,
+    dota_options: dict | None = None,
+) -> list[Dataset]:
+    """Make the data sets of some names.
+
+    Args:
+        dataset_list: "dota:FOLDER", "coco:ANNOTATIONS.json:IMAGES_FOLDER", or catalog names.
+        transforms: Called with (BGR image, target), or None.
+        dataset_catalog: Its `get(name)` returns dict(factory=…, args=…); the factory is a name in
+            `data.datasets`, or anything that can be called.
+        is_train: Leave out what cannot be trained on, and make one data set of all.
+        dota_options: Arguments of DotaDataset that are the same for all folders.
+
+    Returns:
+        One data set for each name, or, for training, a list of one that holds them all.
+    """
+    if not isinstance(dataset_list, (list, tuple)) or not dataset_list:
+        raise ValueError(
+            f"expected a list of data set names in DATASETS.{'TRAIN' if is_train else 'TEST'}, "
+            f"got {dataset_list!r}"
+        )
+    datasets = []
+    for name in dataset_list:
+        entry = resolve_dataset_name(name) or dataset_catalog.get(name)
+        factory = _find_factory(name, entry["factory"])
+        args = {**entry["args"], "transforms": transforms}
+        if factory is D.COCODataset:
+            args["remove_images_without_annotations"] = is_train
+        elif factory is D.PascalVOCDataset:
+            args["use_difficult"] = not is_train
+        elif factory is D.DotaDataset:
+            args.update(dota_options or {}, is_train=is_train)
+        datasets.append(factory(**args))
+    if is_train and len(datasets) > 1:
+        return [D.ConcatDataset(datasets)]
+    return datasets
+
+
+def _find_factory(name: str, factory: str | Callable) -> Callable:
+    if callable(factory):
+        return factory
+    if not hasattr(D, factory):
+        raise ValueError(f'the data set "{name}" needs {factory}, which is not in data.datasets')
+    return getattr(D, factory)
+
+
+def make_data_sampler(
+    dataset: Dataset, shuffle: bool, distributed: bool, seed: int = 0
+) -> Sampler[int]:
+    """Make what draws the order of the images; shuffled orders depend on seed and epoch only."""
+    if distributed:
+        return samplers.DistributedSampler(dataset, shuffle=shuffle, seed=seed)
+    if shuffle:
+        return samplers.DistributedSampler(dataset, num_replicas=1, rank=0, seed=seed)
+    return SequentialSampler(dataset)
+
+
+def _quantize(x: Sequence[float], bins: Sequence[float]) -> list[int]:
+    """Return for each value how many of the bins' limits are not above it."""
+    limits = sorted(bins)
+    return [bisect.bisect_right(limits, value) for value in x]
+
+
+def _compute_aspect_ratios(dataset: Any) -> list[float]:
+    """Return height / width of each image."""
+    infos = map(dataset.get_img_info, range(len(dataset)))
+    return [info["height"] / info["width"] for info in infos]
+
+
+def make_batch_data_sampler(
+    dataset: Any,
+    sampler: Sampler[int],
+    aspect_grouping: Sequence[float] | float,
+    images_per_batch: int,
+    num_iters: int | None = None,
+    start_iter: int = 0,
+) -> BatchSampler:
+    """Make what collects indices into batches.
+
+    Args:
+        dataset: Must have `get_img_info` if batches are grouped.
+        sampler: Draws indices.
+        aspect_grouping: Limits of height / width between the groups; empty for no groups.
+        images_per_batch: Images of a batch, in this process.
+        num_iters: Number of the last iteration; None for one pass over the data.
+        start_iter: Iterations that are done already.
+    """
+    if aspect_grouping:
+        is_list = isinstance(aspect_grouping, (list, tuple))
+        limits = aspect_grouping if is_list else [aspect_grouping]
+        groups = _quantize(_compute_aspect_ratios(dataset), limits)
+        batches = samplers.GroupedBatchSampler(sampler, groups, images_per_batch)
+    else:
+        batches = BatchSampler(sampler, images_per_batch, drop_last=False)
+    if num_iters is None:
+        return batches
+    return samplers.IterationBasedBatchSampler(batches, num_iters, start_iter)
+
+
+def make_data_loader(
+    cfg: CfgNode,
+    is_train: bool = True,
+    is_distributed: bool = False,
+    start_iter: int = 0,
+    is_for_period: bool = False,
+) -> DataLoader | list[DataLoader]:
+    """Make the loaders of cfg.DATASETS.TRAIN or TEST.
+
+    A batch is (ImageList, list of BoxList, list of indices). Order and augmentation in training
+    depend on SOLVER.SEED alone, not on the number of workers or on where the run was resumed.
+
+    Args:
+        cfg: The whole config.
+        is_train: For training, exactly SOLVER.MAX_ITER batches less those that are done.
+        is_distributed: Share the images among the processes.
+        start_iter: Iterations that are done already.
+        is_for_period: For an evaluation while training goes on.
+
+    Returns:
+        The loader for training or `is_for_period`, else a list with one loader for each test set.
+    """
+    bbox_aug = cfg.TEST.BBOX_AUG.ENABLED and not is_train
+    catalog = import_file("maskrcnn_benchmark.config.paths_catalog", cfg.PATHS_CATALOG, True)
+    names = cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST
+    datasets = build_dataset(
+        names,
+        None if bbox_aug else build_transforms(cfg, is_train),
+        catalog.DatasetCatalog,
+        is_train,
+        _dota_options(cfg, names),
+    )
+    if is_train:
+        _save_labels(datasets[0], cfg.OUTPUT_DIR)
+    elif is_for_period and len(datasets) > 1:
+        datasets = [D.ConcatDataset(datasets)]
+    loaders = []
+    for dataset in datasets:
+        batch_sampler = _make_batches(cfg, dataset, is_train, is_distributed, start_iter)
+        loader = DataLoader(
+            samplers.TrainingSamples(dataset) if is_train else dataset,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            batch_sampler=batch_sampler,
+            collate_fn=(
+                BBoxAugCollator() if bbox_aug else BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY)
+            ),
+            worker_init_fn=_start_worker,
+            # its own generator: the loader must not move the training process's
+            generator=torch.Generator().manual_seed(0),
+        )
+        loaders.append(loader)
+    return loaders[0] if is_train or is_for_period else loaders
+
+
+def _make_batches(
+    cfg: CfgNode, dataset: Dataset, is_train: bool, is_distributed: bool, start_iter: int
+) -> BatchSampler:
+    images_per_gpu = _images_per_process(cfg, is_train)
+    sampler = make_data_sampler(dataset, is_train, is_distributed, cfg.SOLVER.SEED)
+    grouping = [1] if cfg.DATALOADER.ASPECT_RATIO_GROUPING else []
+    if not is_train:
+        return make_batch_data_sampler(dataset, sampler, grouping, images_per_gpu)
+    batches = make_batch_data_sampler(
+        dataset, sampler, grouping, images_per_gpu, cfg.SOLVER.MAX_ITER, start_iter
+    )
+    first = get_rank() * images_per_gpu if is_distributed else 0
+    return samplers.SeededBatchSampler(batches, cfg.SOLVER.SEED, first)
+
+
+def _images_per_process(cfg: CfgNode, is_train: bool) -> int:
+    key = "SOLVER.IMS_PER_BATCH" if is_train else "TEST.IMS_PER_BATCH"
+    images = cfg.SOLVER.IMS_PER_BATCH if is_train else cfg.TEST.IMS_PER_BATCH
+    processes = get_world_size()
+    if images < 1 or images % processes:
+        raise ValueError(
+            f"{key} must be a multiple of the number of processes, got {images} and {processes}"
+        )
+    return images // processes
+
+
+def _dota_options(cfg: CfgNode, names: Sequence[str]) -> dict:
+    classes = tuple(cfg.DOTA.CLASSES) or dota_class_names(cfg.DOTA.VERSION)
+    if any(str(name).startswith("dota:") for name in names):
+        _check_num_classes(cfg, classes)
+    return dict(
+        class_names=classes,
+        tile=cfg.DOTA.TILE,
+        overlap=cfg.DOTA.OVERLAP,
+        with_masks=cfg.MODEL.MASK_ON,
+    )
+
+
+def _check_num_classes(cfg: CfgNode, classes: Sequence[str]) -> None:
+    if cfg.MODEL.RPN_ONLY and not cfg.MODEL.RETINANET_ON:
+        return
+    section = "RETINANET" if cfg.MODEL.RETINANET_ON else "ROI_BOX_HEAD"
+    configured = cfg.MODEL[section].NUM_CLASSES
+    if configured != len(classes) + 1:
+        origin = "DOTA.CLASSES" if cfg.DOTA.CLASSES else f"DOTA.VERSION {cfg.DOTA.VERSION}"
+        raise ValueError(
+            f"MODEL.{section}.NUM_CLASSES is {configured}, but {origin} names {len(classes)} "
+            f"classes: set it to {len(classes) + 1} (the classes and the background)"
+        )
+
+
+def _save_labels(dataset: Any, output_dir: str) -> None:
+    from maskrcnn_benchmark.utils.miscellaneous import mkdir, save_labels
+
+    if output_dir:
+        mkdir(output_dir)
+        parts = dataset.datasets if isinstance(dataset, D.ConcatDataset) else [dataset]
+        save_labels(parts, output_dir)
+
+
+def _start_worker(_: int) -> None:
+    # as many workers as cores already: each with one thread
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

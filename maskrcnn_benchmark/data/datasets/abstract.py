@@ -1,0 +1,39 @@
+"""What a data set of one's own has to offer."""
+
+from typing import Any
+
+from torch.utils.data import Dataset
+
+
+class AbstractDataset(Dataset):
+    """Base class for data sets with other annotations.
+
+    A subclass sets `CLASSES` (names in label order, "__background__" first), `__getitem__(idx)` ->
+    (image, BoxList target with "labels", idx), `__len__` and `get_img_info(idx)` -> dict with at
+    least "height" and "width" in pixels.
+    """
+
+    CLASSES: tuple[str, ...] | list[str]
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        self.name_to_id: dict[str, int] | None = None
+        self.id_to_name: dict[int, str] | None = None
+
+    def initMaps(self) -> None:  # noqa: N802 (the original's name)
+        """Set `name_to_id` and `id_to_name` from `CLASSES`."""
+        if not isinstance(self.CLASSES, (list, tuple)) or self.CLASSES[0] != "__background__":
+            raise ValueError(
+                f'CLASSES must be a list that begins with "__background__", got {self.CLASSES!r}'
+            )
+        self.id_to_name = dict(enumerate(self.CLASSES))
+        self.name_to_id = {name: number for number, name in self.id_to_name.items()}
+
+    def __getitem__(self, idx: int) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define __getitem__")
+
+    def get_img_info(self, index: int) -> dict:
+        """Return at least the "height" and "width" of an image, without decoding it."""
+        raise NotImplementedError(f"{type(self).__name__} must define get_img_info")
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must define __len__")

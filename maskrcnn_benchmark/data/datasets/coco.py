@@ -1,0 +1,112 @@
+"""COCO-format annotations: boxes, polygons, keypoints."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torchvision
+
+from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+
+min_keypoints_per_image = 10
+
+
+def _count_visible_keypoints(anno: Sequence[dict]) -> int:
+    """Count keypoints that are labelled, over all objects of an image."""
+    flags = (flag for obj in anno for flag in obj["keypoints"][2::3])
+    return sum(flag > 0 for flag in flags)
+
+
+def _has_only_empty_bbox(anno: Sequence[dict]) -> bool:
+    """Say whether each box is at most one pixel wide or high."""
+    return not any(min(obj["bbox"][2:]) > 1 for obj in anno)
+
+
+def has_valid_annotation(anno: Sequence[dict]) -> bool:
+    """Say whether an image has something to train on.
+
+    Args:
+        anno: The image's annotations as COCO's JSON has them. With keypoints, at least
+            `min_keypoints_per_image` of them must be labelled.
+    """
+    if _has_only_empty_bbox(anno):
+        return False
+    return "keypoints" not in anno[0] or _count_visible_keypoints(anno) >= min_keypoints_per_image
+
+
+class COCODataset(torchvision.datasets.coco.CocoDetection):
+    """Images with annotations in COCO's format.
+
+    Categories become contiguous labels from 1 in the order of their ids. Crowd regions are no
+    targets.
+
+    Args:
+        ann_file: The annotations, a JSON file.
+        root: Folder of the images.
+        remove_images_without_annotations: Leave out images with nothing to train on.
+        transforms: Called with (BGR image, target), or None.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        root: str,
+        remove_images_without_annotations: bool = False,
+        transforms: Callable | None = None,
+    ):
+        for path, kind in ((ann_file, "annotation file"), (root, "image folder")):
+            if not os.path.exists(path):
+                raise FileNotFoundError(f"no {kind} {path} for a COCO data set")
+        super().__init__(root, ann_file)
+        self.ids = sorted(self.ids)
+        if remove_images_without_annotations:
+            self.ids = [
+                image_id
+                for image_id in self.ids
+                if has_valid_annotation(self._load_target(image_id))
+            ]
+        self.categories = {cat["id"]: cat["name"] for cat in self.coco.cats.values()}
+        self.contiguous_category_id_to_json_id = dict(enumerate(self.coco.getCatIds(), start=1))
+        self.json_category_id_to_contiguous_id = {
+            json_id: label for label, json_id in self.contiguous_category_id_to_json_id.items()
+        }
+        self.id_to_img_map = dict(enumerate(self.ids))
+        self._any_annotation: dict = next(iter(self.coco.anns.values()), {})
+        self._transforms = transforms
+
+    def __getitem__(self, idx: int) -> tuple[Any, BoxList, int]:
+        image_id = self.ids[idx]
+        path = os.path.join(self.root, self.coco.imgs[image_id]["file_name"])
+        image: Any = read_image(path)
+        height, width = image.shape[:2]
+        target = self._make_target(self._load_target(image_id), (width, height))
+        target.image_name = path
+        target = target.clip_to_image(remove_empty=True)
+        if self._transforms is not None:
+            image, target = self._transforms(image, target)
+        return image, target, idx
+
+    def _make_target(self, annotations: Sequence[dict], size: tuple[int, int]) -> BoxList:
+        objects = [obj for obj in annotations if not obj.get("iscrowd", 0)]
+        boxes_xywh = torch.as_tensor([obj["bbox"] for obj in objects], dtype=torch.float32)
+        target = BoxList(boxes_xywh.reshape(-1, 4), size, mode="xywh").convert("xyxy")
+        to_label = self.json_category_id_to_contiguous_id
+        labels = [to_label[obj["category_id"]] for obj in objects]
+        target.add_field("labels", torch.tensor(labels, dtype=torch.int64))
+        # an image without objects has the fields, with no entries, that the others have
+        fields = objects[0] if objects else self._any_annotation
+        if "segmentation" in fields:
+            polygons = [obj["segmentation"] for obj in objects]
+            target.add_field("masks", SegmentationMask(polygons, size, mode="poly"))
+        if "keypoints" in fields:
+            points = [obj["keypoints"] for obj in objects]
+            target.add_field("keypoints", PersonKeypoints(points, size))
+        return target
+
+    def get_img_info(self, index: int) -> dict:
+        """Return the image's entry in the JSON: height, width, file_name …"""
+        return self.coco.imgs[self.id_to_img_map[index]]

@@ -1,0 +1,14 @@
+"""Which images make up which batch."""
+
+from .distributed import DistributedSampler
+from .grouped_batch_sampler import GroupedBatchSampler
+from .iteration_based_batch_sampler import IterationBasedBatchSampler
+from .seeded_samples import SeededBatchSampler, TrainingSamples
+
+__all__ = [
+    "DistributedSampler",
+    "GroupedBatchSampler",
+    "IterationBasedBatchSampler",
+    "SeededBatchSampler",
+    "TrainingSamples",
+]

@@ -1,0 +1,67 @@
+"""Batches of images of one kind."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data.sampler import BatchSampler, Sampler
+
+
+class GroupedBatchSampler(BatchSampler):
+    """Collect batches within each group, in the order in which their first elements are drawn.
+
+    Args:
+        sampler: Draws indices.
+        group_ids: The group of each index of the data set.
+        batch_size: Elements of a batch.
+        drop_uneven: Leave out batches that stay smaller.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        group_ids: Sequence[int],
+        batch_size: int,
+        drop_uneven: bool = False,
+    ):
+        if not isinstance(sampler, Sampler):
+            raise ValueError(f"sampler must be a torch.utils.data.Sampler, got {sampler!r}")
+        self.sampler = sampler
+        self.group_ids = torch.as_tensor(group_ids)
+        if self.group_ids.dim() != 1:
+            shape = tuple(self.group_ids.shape)
+            raise ValueError(f"group_ids must be one number for each index, got shape {shape}")
+        self.batch_size = batch_size
+        self.drop_uneven = drop_uneven
+        self._batches: list[list[int]] = []
+        # the epoch for which __len__ has made batches that nobody has drawn yet
+        self._prepared_epoch: tuple | None = None
+
+    def _prepare_batches(self) -> list[list[int]]:
+        group_of = self.group_ids.tolist()
+        batches: list[list[int]] = []
+        growing: dict[int, list[int]] = {}
+        for index in self.sampler:
+            batch = growing.get(group_of[index])
+            if batch is None or len(batch) == self.batch_size:
+                batch = growing[group_of[index]] = []
+                batches.append(batch)  # now, so that first elements decide the order
+            batch.append(index)
+        if self.drop_uneven:
+            return [batch for batch in batches if len(batch) == self.batch_size]
+        return batches
+
+    def _epoch(self) -> tuple:
+        return (getattr(self.sampler, "epoch", None),)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self._prepared_epoch != self._epoch():
+            self._batches = self._prepare_batches()
+        self._prepared_epoch = None
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        # a random sampler draws anew each time: count the batches that are drawn next
+        if not self._batches:
+            self._batches = self._prepare_batches()
+            self._prepared_epoch = self._epoch()
+        return len(self._batches)

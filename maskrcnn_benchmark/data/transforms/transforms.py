@@ -1,0 +1,170 @@
+"""Transforms of an image and its target.
+
+An image is a BGR uint8 array (H, W, 3), as `image_io.read_image` gives it, or a PIL image, which is
+RGB by definition; each step keeps the kind that it gets until `ToTensor`. A target is a BoxList or
+None. With a target every step returns (image, target); without one `Resize` and `Normalize` return
+the image alone, as the original's do, and the others (image, None). `Compose` always returns both.
+Random draws come from python's `random`; only `ColorJitter` draws from torch's generator.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torchvision.transforms import functional as F
+
+from maskrcnn_benchmark.data.image_io import to_bgr
+from maskrcnn_benchmark.structures.bounding_box import (
+    FLIP_LEFT_RIGHT,
+    FLIP_TOP_BOTTOM,
+    BoxList,
+)
+
+AnyImage = np.ndarray | Image.Image
+Target = BoxList | None
+
+
+class Compose:
+    """Apply transforms one after the other."""
+
+    def __init__(self, transforms: Sequence[Callable]):
+        self.transforms = transforms
+
+    def __call__(self, image: AnyImage, target: Target = None) -> tuple[Any, Target]:
+        for step in self.transforms:
+            outcome = step(image, target)
+            # steps that are called without a target may return the image alone
+            image, target = outcome if isinstance(outcome, tuple) else (outcome, None)
+        return image, target
+
+    def __repr__(self) -> str:
+        steps = "".join(f"\n    {step}" for step in self.transforms)
+        return f"{type(self).__name__}({steps}\n)"
+
+
+class Resize:
+    """Scale so that the short side has a given length, unless the long side became too long.
+
+    Args:
+        min_size: Length of the short side in pixels; of several one is drawn for each image.
+        max_size: Upper bound of the long side in pixels, or None.
+    """
+
+    def __init__(self, min_size: int | Sequence[int], max_size: int | None):
+        self.min_size = tuple(min_size) if isinstance(min_size, (list, tuple)) else (min_size,)
+        self.max_size = max_size
+
+    def get_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Give the new (height, width) of an image of this (width, height)."""
+        short, long = sorted(image_size)
+        new_short = random.choice(self.min_size)
+        if self.max_size is not None and long / short * new_short > self.max_size:
+            # a very thin image keeps at least one pixel
+            new_short = max(1, int(round(self.max_size * short / long)))
+        new_long = int(new_short * long / short)
+        is_tall = image_size[0] < image_size[1]
+        return (new_long, new_short) if is_tall else (new_short, new_long)
+
+    def __call__(self, image: AnyImage, target: Target = None) -> Any:
+        is_array = isinstance(image, np.ndarray)
+        # PIL scales each channel by itself, so the channels' order does not matter to it
+        picture = Image.fromarray(image) if is_array else image
+        new_height, new_width = self.get_size(picture.size)
+        if picture.size != (new_width, new_height):
+            picture = picture.resize((new_width, new_height), Image.Resampling.BILINEAR)
+            image = np.asarray(picture) if is_array else picture
+        if target is None:
+            return image
+        return image, target.resize((new_width, new_height))
+
+
+class _RandomFlip:
+    """Mirror image and target with a probability."""
+
+    method: int
+
+    def __init__(self, prob: float = 0.5):
+        self.prob = prob
+
+    def __call__(self, image: AnyImage, target: Target = None) -> tuple[AnyImage, Target]:
+        if random.random() >= self.prob:
+            return image, target
+        if isinstance(image, np.ndarray):
+            image = np.flip(image, axis=1 if self.method == FLIP_LEFT_RIGHT else 0)
+        else:
+            image = image.transpose(Image.Transpose(self.method))
+        return image, None if target is None else target.transpose(self.method)
+
+
+class RandomHorizontalFlip(_RandomFlip):
+    """Swap left and right with a probability."""
+
+    method = FLIP_LEFT_RIGHT
+
+
+class RandomVerticalFlip(_RandomFlip):
+    """Swap top and bottom with a probability."""
+
+    method = FLIP_TOP_BOTTOM
+
+
+class ColorJitter:
+    """Change brightness, contrast, saturation and hue at random, as torchvision's of that name.
+
+    Args:
+        brightness, contrast, saturation: Largest relative change, 0 or None for none.
+        hue: Largest shift as a share of the colour circle, at most 0.5.
+    """
+
+    def __init__(
+        self,
+        brightness: float | None = None,
+        contrast: float | None = None,
+        saturation: float | None = None,
+        hue: float | None = None,
+    ):
+        strengths = [value or 0.0 for value in (brightness, contrast, saturation, hue)]
+        self.color_jitter = torchvision.transforms.ColorJitter(*strengths)
+        self.is_off = not any(strengths)
+
+    def __call__(self, image: AnyImage, target: Target = None) -> tuple[AnyImage, Target]:
+        if self.is_off:
+            return image, target
+        if not isinstance(image, np.ndarray):
+            return self.color_jitter(image), target
+        jittered = self.color_jitter(Image.fromarray(np.ascontiguousarray(image[:, :, ::-1])))
+        return np.asarray(jittered)[:, :, ::-1], target
+
+
+class ToTensor:
+    """Turn an image into a float tensor (3, H, W), RGB in [0, 1], whatever came in."""
+
+    def __call__(self, image: AnyImage, target: Target = None) -> tuple[torch.Tensor, Target]:
+        bgr = to_bgr(image)
+        rgb = np.ascontiguousarray(bgr[:, :, ::-1].transpose(2, 0, 1))  # [3, H, W]
+        return torch.from_numpy(rgb).to(torch.float32).div_(255), target
+
+
+class Normalize:
+    """Subtract the mean of each channel and divide by its deviation.
+
+    The one place where the channel order of the network is made: RGB in 0-1 comes in.
+
+    Args:
+        mean, std: One number a channel, in the order and scale that `to_bgr255` sets.
+        to_bgr255: True turns the tensor into BGR in 0-255 first.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], to_bgr255: bool = True):
+        self.mean = mean
+        self.std = std
+        self.to_bgr255 = to_bgr255
+
+    def __call__(self, image: torch.Tensor, target: Target = None) -> Any:
+        scaled = image.flip(0) * 255 if self.to_bgr255 else image
+        normalized = F.normalize(scaled, mean=self.mean, std=self.std)
+        return normalized if target is None else (normalized, target)
