@@ -28,18 +28,22 @@ def build_resnet_backbone(cfg: CfgNode) -> nn.Module:
 @registry.BACKBONES.register("R-152-FPN")
 def build_resnet_fpn_backbone(cfg: CfgNode) -> nn.Module:
     """Build a ResNet with FPN: maps of strides 4, 8, 16, 32, 64."""
-    return _resnet_with_fpn(cfg, first_level=1, top_blocks=fpn_module.LastLevelMaxPool())
+    set_group_norm_from_cfg(cfg)
+    body = resnet.ResNet(cfg)
+    return _with_fpn(cfg, body, first_level=1, top_blocks=fpn_module.LastLevelMaxPool())
 
 
 @registry.BACKBONES.register("R-50-FPN-RETINANET")
 @registry.BACKBONES.register("R-101-FPN-RETINANET")
 def build_resnet_fpn_p3p7_backbone(cfg: CfgNode) -> nn.Module:
     """Build a ResNet with RetinaNet's FPN: maps of strides 8, 16, 32, 64, 128."""
+    set_group_norm_from_cfg(cfg)
+    body = resnet.ResNet(cfg)
     out_channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
     c5_channels = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS * 8
     p6_source = c5_channels if cfg.MODEL.RETINANET.USE_C5 else out_channels
     top_blocks = fpn_module.LastLevelP6P7(p6_source, out_channels)
-    return _resnet_with_fpn(cfg, first_level=2, top_blocks=top_blocks)
+    return _with_fpn(cfg, body, first_level=2, top_blocks=top_blocks)
 
 
 def build_backbone(cfg: CfgNode) -> nn.Module:
@@ -52,10 +56,10 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
     return registry.BACKBONES[name](cfg)
 
 
-def _resnet_with_fpn(cfg: CfgNode, first_level: int, top_blocks: nn.Module) -> nn.Module:
-    set_group_norm_from_cfg(cfg)
+def _with_fpn(
+    cfg: CfgNode, body: nn.Module, first_level: int, top_blocks: nn.Module
+) -> nn.Module:
     out_channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
-    body = resnet.ResNet(cfg)
     levels = (cfg.MODEL.RESNETS.RES2_OUT_CHANNELS * 2**i for i in range(4))
     fpn = fpn_module.FPN(
         [c if level >= first_level else 0 for level, c in enumerate(levels, 1)],

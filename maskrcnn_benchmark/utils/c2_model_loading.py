@@ -1,0 +1,188 @@
+"""Detectron's (Caffe2's) weights: a pickle of arrays whose names are translated to ours."""
+
+import logging
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from maskrcnn_benchmark.utils.registry import Registry
+
+C2_FORMAT_LOADER = Registry()
+
+# What a pickled array calls, in versions of our own: numpy's accept more than a file should get.
+_NDARRAY = object()  # numpy.ndarray is only ever an argument of _reconstruct
+
+
+def _reconstruct(subtype: object, shape: tuple, typecode: bytes) -> np.ndarray:
+    if subtype is not _NDARRAY:
+        raise pickle.UnpicklingError(f"an array of type {subtype!r}")
+    return np.empty(0, np.int8)  # its state, with shape and type, follows in the pickle
+
+
+def _dtype(*args: Any) -> np.dtype:
+    dtype = np.dtype(*args)
+    if dtype.kind not in "biufcSU":
+        raise pickle.UnpicklingError(f"the array type {dtype}")
+    return dtype
+
+
+def _scalar(dtype: np.dtype, data: bytes | str) -> np.generic:
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(raw, dtype, count=1)[0]
+
+
+def _frombuffer(buffer: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stand in for _codecs.encode, with which Python 3 writes bytes in protocol 2."""
+    if encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError(f"bytes in the encoding {encoding}")
+    return text.encode("latin1")
+
+
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _dtype,
+    ("_codecs", "encode"): _encode,
+    ("collections", "OrderedDict"): OrderedDict,
+}
+for _core in ("numpy.core", "numpy._core"):
+    _ADMITTED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
+    _ADMITTED[f"{_core}.multiarray", "scalar"] = _scalar
+    _ADMITTED[f"{_core}.numeric", "_frombuffer"] = _frombuffer
+for _builtins in ("builtins", "__builtin__"):
+    for _type in (bytearray, complex, dict, frozenset, list, set, tuple):
+        _ADMITTED[_builtins, _type.__name__] = _type
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Makes arrays, numbers, strings and containers; any other global is refused."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file, encoding="latin1")
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"the global {module}.{name}") from None
+
+
+def _load_c2_pickled_weights(file_path: str) -> dict[str, Any]:
+    """Return the blobs of a Detectron pickle.
+
+    Raises:
+        ValueError: it holds something other than arrays and plain containers, or is broken.
+    """
+    with open(file_path, "rb") as file:
+        try:
+            content = _ArrayUnpickler(file).load()
+        except pickle.UnpicklingError as error:
+            raise ValueError(
+                f"{file_path} is refused: it holds {error}; only arrays and plain containers are "
+                "admitted in a .pkl, since anything else can run code"
+            ) from error
+        except Exception as error:  # a damaged pickle raises nearly anything
+            raise ValueError(f"{file_path} cannot be read as a pickle: {error!r}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file_path} holds a {type(content).__name__}, expected a dict of arrays")
+    return content.get("blobs", content)
+
+
+# Blob "LAYER_KIND" -> our parameter. "bn" is an affine channel, "gn" GroupNorm.
+_BLOB = re.compile(r"(?P<layer>.+?)(?P<norm>_bn|_gn)?_(?P<kind>[wbs])")
+_RESIDUAL = re.compile(r"res([2-5])_(\d+)_branch(1|2a|2b|2c)")
+_CONVOLUTIONS = {"2a": "1", "2b": "2", "2c": "3"}
+_LAYERS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"fpn_inner_res([2-5])_\d+_sum(_lateral)?"), lambda m: _fpn("inner", m)),
+    (re.compile(r"fpn_res([2-5])_\d+_sum"), lambda m: _fpn("layer", m)),
+    (re.compile(r"conv_rpn(_fpn\d)?"), "rpn.head.conv"),
+    (re.compile(r"rpn_(cls_logits|bbox_pred)(_fpn\d)?"), r"rpn.head.\1"),
+    (re.compile(r"_\[mask\]_fcn(\d+)"), r"mask_fcn\1"),
+    (re.compile(r"pred"), "fc1000"),  # the classifier, so that it fits no predictor of ours
+)
+
+
+def _fpn(part: str, match: re.Match[str]) -> str:
+    return f"fpn_{part}{int(match.group(1)) - 1}"
+
+
+def _rename_blob(blob: str, has_norm: Callable[[str], bool]) -> str:
+    """Return our name of a blob, e.g. layer1.0.bn1.weight for res2_0_branch2a_bn_s.
+
+    Args:
+        has_norm: whether the layer of that name is followed by a GroupNorm of its own.
+    """
+    parts = _BLOB.fullmatch(blob)
+    if parts is None:
+        return blob
+    layer, norm = parts["layer"], parts["norm"] is not None
+    parameter = "bias" if parts["kind"] == "b" else "weight"
+    if layer in ("conv1", "res_conv1"):
+        return f"{'bn' if norm else 'conv'}1.{parameter}"
+    residual = _RESIDUAL.fullmatch(layer)
+    if residual:
+        stage, block, branch = residual.groups()
+        if branch == "1":
+            inner = f"downsample.{int(norm)}"
+        else:
+            inner = ("bn" if norm else "conv") + _CONVOLUTIONS[branch]
+        return f"layer{int(stage) - 1}.{block}.{inner}.{parameter}"
+    renamed = layer
+    for pattern, replacement in _LAYERS:
+        if pattern.fullmatch(layer):
+            renamed = pattern.sub(replacement, layer)
+    # With GroupNorm, ours is Sequential(layer, norm).
+    position = f".{int(norm)}" if norm or has_norm(layer) else ""
+    return f"{renamed}{position}.{parameter}"
+
+
+def _rename_weights_for_resnet(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Translate all blobs; the solver's momenta and what is no array are dropped."""
+    renamed = {
+        _rename_blob(blob, lambda layer: f"{layer}_gn_s" in weights): torch.tensor(array)
+        for blob, array in sorted(weights.items())
+        if isinstance(array, np.ndarray) and not blob.endswith("_momentum")
+    }
+    logging.getLogger(__name__).info("%d of Detectron's blobs renamed", len(renamed))
+    return renamed
+
+
+def _rename_conv_weights_for_deformable_conv_layers(
+    state_dict: Mapping[str, Tensor], cfg: CfgNode
+) -> dict[str, Tensor]:
+    """Put the 3x3 convolutions of the stages with DCN where DFConv2d keeps them."""
+    with_dcn = [str(i) for i, dcn in enumerate(cfg.MODEL.RESNETS.STAGE_WITH_DCN, 1) if dcn]
+    if not with_dcn:
+        return dict(state_dict)
+    plain = re.compile(rf"(layer[{''.join(with_dcn)}]\.\d+\.conv2)\.(weight|bias)")
+    return {plain.sub(r"\1.conv.\2", name): value for name, value in state_dict.items()}
+
+
+@C2_FORMAT_LOADER.register("R-50-C4")
+@C2_FORMAT_LOADER.register("R-50-C5")
+@C2_FORMAT_LOADER.register("R-101-C4")
+@C2_FORMAT_LOADER.register("R-101-C5")
+@C2_FORMAT_LOADER.register("R-50-FPN")
+@C2_FORMAT_LOADER.register("R-50-FPN-RETINANET")
+@C2_FORMAT_LOADER.register("R-101-FPN")
+@C2_FORMAT_LOADER.register("R-101-FPN-RETINANET")
+@C2_FORMAT_LOADER.register("R-152-FPN")
+def load_resnet_c2_format(cfg: CfgNode, f: str) -> dict[str, dict[str, Tensor]]:
+    """Read a ResNet-based Detectron pickle as {"model": state dict}."""
+    weights = _rename_weights_for_resnet(_load_c2_pickled_weights(f))
+    return {"model": _rename_conv_weights_for_deformable_conv_layers(weights, cfg)}
+
+
+def load_c2_format(cfg: CfgNode, f: str) -> dict[str, dict[str, Tensor]]:
+    """Read a Detectron pickle by the rules of MODEL.BACKBONE.CONV_BODY."""
+    return C2_FORMAT_LOADER[cfg.MODEL.BACKBONE.CONV_BODY](cfg, f)

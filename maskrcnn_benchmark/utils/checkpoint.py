@@ -1,0 +1,249 @@
+"""Saving and loading training states; reading weights of every kind that is known."""
+
+import logging
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from maskrcnn_benchmark.utils.c2_model_loading import load_c2_format
+from maskrcnn_benchmark.utils.imports import import_file
+from maskrcnn_benchmark.utils.model_serialization import LoadReport, load_state_dict
+from maskrcnn_benchmark.utils.model_zoo import cache_url
+
+_TAG = "last_checkpoint"
+
+
+class Checkpointer:
+    """Writes checkpoints whole or not at all, and tells resuming from starting with weights.
+
+    The folder's "last_checkpoint" holds the path of the newest one. `resumed` says whether the
+    last `load` took that one.
+
+    Args:
+        save_dir: the run's folder; empty: nothing is saved or resumed.
+        save_to_disk: whether this process writes (rank 0 does).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: Any = None,
+        save_dir: str = "",
+        save_to_disk: bool | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.save_dir = save_dir
+        self.save_to_disk = save_to_disk
+        self.logger = logger or logging.getLogger(__name__)
+        self.resumed = False
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write SAVE_DIR/name.pth and name it in last_checkpoint.
+
+        Args:
+            kwargs: more to keep ("iteration"); only tensors, numbers, strings and containers of
+                these, since the file is read back without running code.
+        """
+        if not (self.save_dir and self.save_to_disk):
+            return
+        wrapped = isinstance(self.model, nn.parallel.DistributedDataParallel)
+        data = {"model": (self.model.module if wrapped else self.model).state_dict()}
+        data |= {part: getattr(self, part).state_dict() for part in self._stateful()}
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        for leftover in Path(self.save_dir).glob("*.writing"):  # of a run killed in mid-write
+            leftover.unlink(missing_ok=True)
+        _write_whole(path, lambda file: torch.save(data | kwargs, file))
+        self.tag_last_checkpoint(path)
+
+    def load(self, f: str | None = None, use_latest: bool = True) -> dict[str, Any]:
+        """Resume from last_checkpoint if there is one, else take the model's weights from `f`.
+
+        Args:
+            f: weights to start from; empty: the model stays as it is.
+            use_latest: False: take `f` although a last_checkpoint exists.
+        Returns:
+            what else `save` was given, when resuming; {} when only weights were loaded.
+        """
+        self.resumed = use_latest and self.has_checkpoint()
+        if self.resumed:
+            return self._resume(f)
+        if not f:
+            self.logger.info("No weights given and no checkpoint to resume: initial weights")
+            return {}
+        self.logger.info("Starting at iteration 0 from the weights of %s", f)
+        self._load_model(self._load_file(f))
+        return {}
+
+    def _resume(self, f: str | None) -> dict[str, Any]:
+        path = self.get_checkpoint_file()
+        if not path or not os.path.isfile(path):
+            raise FileNotFoundError(
+                f"{self._tag_path()} names '{path}', which is not there. Write the path of "
+                "another checkpoint into it, or delete it to start anew. " + self._others_than(path)
+            )
+        self.logger.info("Resuming from %s", path)
+        if f and os.path.abspath(f) != os.path.abspath(path):
+            self.logger.info(
+                "%s is not read, for %s exists; to start from it, take another OUTPUT_DIR or "
+                "delete that file",
+                f,
+                self._tag_path(),
+            )
+        checkpoint = self._load_file(path)
+        report = self._load_model(checkpoint)
+        try:
+            if report.misfits:
+                raise ValueError(f"other shapes of {', '.join(report.misfits)}")
+            for part in self._stateful():
+                if part in checkpoint:
+                    getattr(self, part).load_state_dict(checkpoint.pop(part))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} was written with another model or other settings ({error}): restore "
+                "them, or take another OUTPUT_DIR and give it as MODEL.WEIGHT"
+            ) from error
+        return checkpoint
+
+    def _stateful(self) -> list[str]:
+        return [part for part in ("optimizer", "scheduler") if getattr(self, part) is not None]
+
+    def has_checkpoint(self) -> bool:
+        """Say whether the folder has a checkpoint to resume from."""
+        return bool(self.save_dir) and os.path.exists(self._tag_path())
+
+    def get_checkpoint_file(self) -> str:
+        """Return the path in last_checkpoint ("" if there is none).
+
+        Where it leads nowhere, since the folder was moved or the run was started elsewhere, the
+        file of that name beside last_checkpoint is meant.
+        """
+        try:
+            tagged = Path(self._tag_path()).read_text().strip()
+        except FileNotFoundError:
+            return ""
+        beside = os.path.join(self.save_dir, os.path.basename(tagged))
+        moved = not os.path.isfile(tagged) and os.path.isfile(beside)
+        return beside if moved else tagged
+
+    def tag_last_checkpoint(self, last_filename: str) -> None:
+        """Name the newest checkpoint in last_checkpoint."""
+        _write_whole(self._tag_path(), lambda file: file.write(str(last_filename).encode()))
+
+    def _tag_path(self) -> str:
+        return os.path.join(self.save_dir, _TAG)
+
+    def _others_than(self, path: str) -> str:
+        """Name the checkpoints beside a bad one, newest first."""
+        folder = Path(path).parent if path else Path(self.save_dir)
+        files = [p for p in folder.glob("*.pth") if p.name != os.path.basename(path)]
+        files.sort(key=lambda p: p.stat().st_mtime, reverse=True)
+        names = ", ".join(p.name for p in files) or "none"
+        return (
+            f"Other checkpoints in {folder}: {names} (to resume from one, write its path into "
+            f"{self._tag_path()})"
+        )
+
+    def _load_file(self, f: str) -> dict[str, Any]:
+        if not os.path.isfile(f):
+            raise FileNotFoundError(f"no file of weights '{f}'. {self._others_than(f)}")
+        try:
+            loaded = torch.load(f, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError(
+                f"{f} is refused: only tensors and plain values are read from a checkpoint, "
+                f"since anything else can run code; or it is damaged. {self._others_than(f)}\n"
+                f"{error}"
+            ) from error
+        except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{f} is damaged or no checkpoint ({error}). {self._others_than(f)}"
+            ) from error
+        if not isinstance(loaded, dict):
+            raise ValueError(f"{f} holds a {type(loaded).__name__}, expected a dict of weights")
+        return loaded
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> LoadReport:
+        weights = checkpoint.pop("model")
+        report = load_state_dict(self.model, weights)
+        if report.missing and not report.loaded:
+            raise ValueError(
+                "none of the weights fits the model: the file has "
+                f"{', '.join(list(weights)[:3])} …, the model {', '.join(report.missing[:3])} …"
+            )
+        return report
+
+
+class DetectronCheckpointer(Checkpointer):
+    """Checkpointer that also reads Detectron's .pkl, URLs and catalog:// names.
+
+    It records the channel order that the network was trained with, and refuses another.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: Any = None,
+        save_dir: str = "",
+        save_to_disk: bool | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        super().__init__(model, optimizer, scheduler, save_dir, save_to_disk, logger)
+        self.cfg = cfg.clone()
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        super().save(name, channel_order=self._channel_order(), **kwargs)
+
+    def _channel_order(self) -> str:
+        return "BGR" if self.cfg.INPUT.TO_BGR255 else "RGB"
+
+    def _load_file(self, f: str) -> dict[str, Any]:
+        if f.startswith("catalog://"):
+            catalog = import_file(
+                "maskrcnn_benchmark.config.paths_catalog", self.cfg.PATHS_CATALOG, True
+            )
+            name, f = f, catalog.ModelCatalog.get(f.removeprefix("catalog://"))
+            self.logger.info("%s is %s", name, f)
+        if f.startswith(("http://", "https://")):
+            f = cache_url(f)
+        if f.endswith(".pkl") and os.path.isfile(f):
+            return load_c2_format(self.cfg, f)
+        loaded = super()._load_file(f)
+        if "model" not in loaded:  # bare weights
+            return {"model": loaded}
+        self._check_channel_order(f, loaded.pop("channel_order", None))
+        return loaded
+
+    def _check_channel_order(self, f: str, trained: str | None) -> None:
+        """Refuse weights of the other order; None (a file of the original): not known."""
+        if trained in (None, self._channel_order()):
+            return
+        raise ValueError(
+            f"{f} was trained on {trained} images, but INPUT.TO_BGR255 is "
+            f"{self.cfg.INPUT.TO_BGR255}, which feeds {self._channel_order()}: set "
+            f"INPUT.TO_BGR255 {trained == 'BGR'} (and its PIXEL_MEAN and PIXEL_STD)"
+        )
+
+
+def _write_whole(path: str, write: Any) -> None:
+    """Write a file through one beside it, so that `path` is the old or the new one, whole."""
+    partial = f"{path}.writing"
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        Path(partial).unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""Fitting a file's weights to a model whose names may have more prefixes."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+_NAMES_SHOWN = 6
+
+
+class LoadReport(NamedTuple):
+    """What became of a model's entries: `loaded` (count), not in the file, of another shape."""
+
+    loaded: int
+    missing: list[str]
+    misfits: list[str]
+
+
+def align_and_update_state_dicts(
+    model_state_dict: dict[str, Tensor], loaded_state_dict: Mapping[str, Tensor]
+) -> LoadReport:
+    """Replace the model's entries, in place, by the loaded ones that belong to them.
+
+    A loaded name belongs to a model name that ends in it; of several, the longest wins:
+    "backbone.body.layer1.0.conv1.weight" takes "layer1.0.conv1.weight" rather than
+    "conv1.weight", which is the stem's. An entry of another shape (a head for another number of
+    classes) is left as it was, with a warning that names it.
+    """
+    logger = logging.getLogger(__name__)
+    used, missing, misfits = set(), [], []
+    for name, own in model_state_dict.items():
+        source = _longest_suffix(name, loaded_state_dict)
+        if source is None:
+            missing.append(name)
+            continue
+        used.add(source)
+        loaded = loaded_state_dict[source]
+        if loaded.shape == own.shape:
+            model_state_dict[name] = loaded
+        else:
+            misfits.append(f"{name} {tuple(loaded.shape)} -> {tuple(own.shape)}")
+    report = LoadReport(len(model_state_dict) - len(missing) - len(misfits), missing, misfits)
+    if misfits:
+        logger.warning(
+            "%d entries left out because their shapes differ (file -> model): %s",
+            len(misfits),
+            ", ".join(misfits),
+        )
+    logger.info(
+        "%d of the model's %d entries loaded; not in the file: %s; in the file only: %s",
+        report.loaded,
+        len(model_state_dict),
+        _summary(missing),
+        _summary(name for name in loaded_state_dict if name not in used),
+    )
+    return report
+
+
+def _longest_suffix(name: str, candidates: Mapping[str, Tensor]) -> str | None:
+    return next((name[i:] for i in range(len(name)) if name[i:] in candidates), None)
+
+
+def _summary(names: Iterable[str]) -> str:
+    names = list(names)
+    more = len(names) - _NAMES_SHOWN
+    shown = ", ".join(names[:_NAMES_SHOWN]) or "none"
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def strip_prefix_if_present(state_dict: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
+    """Take `prefix` off every name if every name has it; else return the mapping itself."""
+    if any(not name.startswith(prefix) for name in state_dict):
+        return state_dict
+    return OrderedDict((name[len(prefix) :], value) for name, value in state_dict.items())
+
+
+def load_state_dict(model: nn.Module, loaded_state_dict: Mapping[str, Tensor]) -> LoadReport:
+    """Load what fits of a file's weights into the model; see `align_and_update_state_dicts`."""
+    own = model.state_dict()
+    # "module." is what DistributedDataParallel puts before the names of what it wraps.
+    loaded = strip_prefix_if_present(loaded_state_dict, "module.")
+    report = align_and_update_state_dicts(own, loaded)
+    model.load_state_dict(own)
+    return report
