@@ -2,16 +2,16 @@
 
 import logging
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from maskrcnn_benchmark.config.dataset_names import dataset_folder_name
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets import DotaDataset
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate
@@ -102,6 +102,7 @@ def inference(
     dataset = data_loader.dataset
     logger.info("Start evaluation on %s (%d images)", dataset_name, len(dataset))
     is_dota = isinstance(dataset, DotaDataset)
+    convert = partial(to_source_frame, dataset) if is_dota else None
     start = time.time()
     share = compute_on_dataset(
         model,
@@ -109,7 +110,7 @@ def inference(
         torch.device(device),
         bbox_aug,
         dtype=dtype,
-        convert=(lambda i, prediction: to_source_frame(dataset, i, prediction)) if is_dota else None,
+        convert=convert,
     )
     predictions = _gather_predictions(share, len(dataset))
     seconds = time.time() - start
@@ -147,10 +148,8 @@ def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> di
     output_dir = cfg.OUTPUT_DIR if output_dir is None else output_dir
     loaders = make_data_loader(cfg, is_train=False, is_distributed=distributed)
     results = {}
-    for name, folder_name, loader in zip(
-        cfg.DATASETS.TEST, dataset_folder_names(cfg.DATASETS.TEST), loaders, strict=True
-    ):
-        folder = None
+    for name, loader in zip(cfg.DATASETS.TEST, loaders, strict=True):
+        folder_name, folder = dataset_folder_name(name), None
         if output_dir:
             folder = os.path.join(output_dir, "inference", folder_name)
             os.makedirs(folder, exist_ok=True)
@@ -171,28 +170,6 @@ def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> di
             logging.getLogger("maskrcnn_benchmark.inference").info("Results are in %s", folder)
         synchronize()
     return results
-
-
-def dataset_folder_names(names: Sequence[str]) -> list[str]:
-    """Names the folders under `OUTPUT_DIR/inference`, one a data set, all different.
-
-    "dota:/data/toy/val" -> "dota_val"; "coco:/data/instances.json:/data/images" ->
-    "coco_instances"; names of the catalog stay. Where two would be the same, those sets' whole
-    names are used: "dota:/a/val" and "dota:/b/val" -> "dota_a_val" and "dota_b_val".
-    """
-    short = [_short_folder_name(name) for name in names]
-    return [
-        folder if short.count(folder) == 1 else re.sub(r"[^\w.-]+", "_", name).strip("_")
-        for name, folder in zip(names, short, strict=True)
-    ]
-
-
-def _short_folder_name(name: str) -> str:
-    kind, colon, place = name.partition(":")
-    if not colon:
-        return name
-    path = Path(place.split(":")[0]).absolute()
-    return f"{kind}_{path.stem if path.suffix == '.json' else path.name}"
 
 
 def _iou_types(cfg) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def do_train(
     log = TrainingLog(cfg.OUTPUT_DIR, start_iter, max_iter, enabled=is_main_process())
     start_time = end = time.time()
     with log, StopRequest() as stop:
-        batches = iter(data_loader)  # draws a random number itself: before the states are put back
+        batches = iter(data_loader)  # may draw a random number: before the states are put back
         _restore_random_state(arguments.get("rng"), logger)
         for iteration, (images, targets, image_ids) in enumerate(batches, start_iter + 1):
             data_time = time.time() - end

@@ -42,7 +42,7 @@ class TrainingLog:
     run got further than its last checkpoint) are dropped, so that none appears twice.
 
     Args:
-        output_dir: the folder; "" writes nothing.
+        output_dir: the folder, made if it does not exist; "" writes nothing.
         start_iter: iterations done before.
         max_iter: iterations of the whole run.
         enabled: False on all processes but the main one.
@@ -59,6 +59,7 @@ class TrainingLog:
         self._lines = None
         self._tensorboard = None
         if enabled and output_dir:
+            os.makedirs(output_dir, exist_ok=True)
             self._lines = _open_from(Path(output_dir) / "metrics.jsonl", start_iter)
             self._tensorboard = _open_tensorboard(output_dir, start_iter)
         self._stack = ExitStack()

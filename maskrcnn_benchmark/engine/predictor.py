@@ -1,0 +1,140 @@
+"""Detection on one image of any size: cut into overlapping windows, found, merged."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from maskrcnn_benchmark.data.image_io import ImageSource, to_bgr
+from maskrcnn_benchmark.data.transforms import build_transforms
+from maskrcnn_benchmark.dota.classes import class_names as dota_class_names
+from maskrcnn_benchmark.dota.merge import Detections, merge_tiles
+from maskrcnn_benchmark.dota.tiles import Window, tile_grid
+from maskrcnn_benchmark.engine.precision import autocast
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import to_image_list
+from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+
+
+class Predictor:
+    """Finds objects in single images.
+
+    Args:
+        cfg: the settings that the model was trained with; INPUT, DOTA, TEST.IMS_PER_BATCH,
+            DTYPE and MODEL.DEVICE are read.
+        model: a detector of these settings.
+    """
+
+    def __init__(self, cfg, model: torch.nn.Module) -> None:
+        self.device = torch.device(cfg.MODEL.DEVICE)
+        self.model = model.to(self.device).eval()
+        self.transforms = build_transforms(cfg, is_train=False)
+        self.size_divisible = cfg.DATALOADER.SIZE_DIVISIBILITY
+        self.windows_at_once = cfg.TEST.IMS_PER_BATCH
+        self.dtype = cfg.DTYPE
+        self.tile, self.overlap = cfg.DOTA.TILE, cfg.DOTA.OVERLAP
+        self.nms_hbb, self.nms_obb = cfg.DOTA.NMS_HBB, cfg.DOTA.NMS_OBB
+
+    @classmethod
+    def from_checkpoint(cls, cfg, weights: str) -> "Predictor":
+        """Builds the model of the settings and loads its weights.
+
+        Args:
+            cfg: as for the constructor.
+            weights: a .pth or .pkl file, a URL or catalog://NAME.
+        """
+        model = build_detection_model(cfg)
+        DetectronCheckpointer(cfg, model).load(weights, use_latest=False)
+        return cls(cfg, model)
+
+    def predict(
+        self,
+        image: ImageSource,
+        channel_order: str = "BGR",
+        tile: int | None = None,
+        overlap: int | None = None,
+    ) -> BoxList:
+        """Finds the objects in an image, as `detect` does.
+
+        Returns:
+            BoxList in the image's pixels, by falling score, with the fields "scores", "labels"
+            and, if the model has masks, "corners" (N, 4, 2), the smallest oriented rectangle
+            around each mask, and "in_task1" (N,), False where that rectangle repeats another.
+        """
+        bgr = to_bgr(image, channel_order)
+        found = self.detect(bgr, tile=tile, overlap=overlap)
+        boxes = BoxList(torch.from_numpy(found.boxes_xyxy).float(), (bgr.shape[1], bgr.shape[0]))
+        boxes.add_field("scores", torch.from_numpy(found.scores).float())
+        boxes.add_field("labels", torch.from_numpy(found.labels))
+        if found.corners is not None and found.in_task1 is not None:
+            boxes.add_field("corners", torch.from_numpy(found.corners).float())
+            boxes.add_field("in_task1", torch.from_numpy(found.in_task1))
+        return boxes
+
+    def detect(
+        self,
+        image: ImageSource,
+        channel_order: str = "BGR",
+        tile: int | None = None,
+        overlap: int | None = None,
+    ) -> Detections:
+        """Finds the objects in an image; memory beyond the decoded image does not grow with it.
+
+        Args:
+            image: a path, a PIL image, or an array (H, W, 3).
+            channel_order: "BGR" or "RGB", of an array.
+            tile: side above which the image is cut, pixels; 0: never; None: cfg.DOTA.TILE.
+            overlap: pixels that neighbouring windows share; None: cfg.DOTA.OVERLAP.
+
+        Returns:
+            Detections in the image's pixels, by falling score.
+        """
+        bgr = to_bgr(image, channel_order)
+        windows = tile_grid(
+            bgr.shape[1],
+            bgr.shape[0],
+            self.tile if tile is None else tile,
+            self.overlap if overlap is None else overlap,
+        )
+        found: list[Detections] = []
+        for first in range(0, len(windows), self.windows_at_once):
+            found += self._detect(bgr, windows[first : first + self.windows_at_once])
+        return merge_tiles(found, self.nms_hbb, self.nms_obb)
+
+    @torch.no_grad()
+    def _detect(self, bgr: np.ndarray, windows: Sequence[Window]) -> list[Detections]:
+        """Runs the model on some windows of an image; detections in the image's pixels."""
+        tensors = [
+            self.transforms(bgr[w.y0 : w.y0 + w.height, w.x0 : w.x0 + w.width])[0] for w in windows
+        ]
+        batch = to_image_list(tensors, self.size_divisible).to(self.device)
+        with autocast(self.dtype, self.device):
+            predictions = self.model(batch)
+        return [
+            window_to_image(prediction.to("cpu"), window)
+            for prediction, window in zip(predictions, windows, strict=True)
+        ]
+
+
+def read_class_names(cfg, weights: str) -> list[str]:
+    """Names the classes of a model, label 1 first.
+
+    Args:
+        cfg: its settings.
+        weights: its file; training left labels.json beside it.
+
+    Returns:
+        The names in labels.json if they are as many as the model's classes, else those of
+        DOTA.CLASSES or DOTA.VERSION, else "class-1", "class-2", …
+    """
+    count = cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES - 1
+    labels_file = Path(weights).parent / "labels.json"
+    if labels_file.is_file():
+        by_id = {int(k): name for k, name in json.loads(labels_file.read_text()).items()}
+        if len(by_id) == count:  # ids may have gaps (COCO's have); labels follow their order
+            return [by_id[k] for k in sorted(by_id)]
+    names = list(cfg.DOTA.CLASSES or dota_class_names(cfg.DOTA.VERSION))
+    return names if len(names) == count else [f"class-{k}" for k in range(1, count + 1)]

@@ -1,0 +1,170 @@
+"""Pictures for people, drawn with OpenCV: detections on an image, a grid, a curve.
+
+Images are BGR uint8 (H, W, 3) and are drawn on in place; boxes are given as corners (N, 4, 2) in
+float pixels, so that upright and oriented ones are drawn alike.
+"""
+
+import colorsys
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
+SUBPIXEL_BITS = 4  # OpenCV draws at coordinates in 1/16 pixel
+
+
+def class_color(label: int) -> tuple[int, int, int]:
+    """A bright BGR colour for a class, far from those of its neighbours.
+
+    Args:
+        label: 1 for the first class. Hues are the golden ratio apart.
+    """
+    red, green, blue = colorsys.hsv_to_rgb((label * 0.618034) % 1, 0.85, 1.0)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def draw_detections(
+    bgr: np.ndarray,
+    corners: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    scores: np.ndarray | None = None,
+) -> np.ndarray:
+    """Outlines objects in their class's colour and adds a legend with the number of each class.
+
+    Args:
+        bgr: drawn on in place; memory beyond it does not depend on its size.
+        corners: (N, 4, 2) pixels.
+        labels: (N,), 1 for the first class.
+        class_names: class 1 first.
+        scores: (N,), written on the boxes that are wide enough to carry it.
+
+    Returns:
+        The same array.
+    """
+    thickness = max(1, round(min(bgr.shape[:2]) / 900))
+    points = np.round(np.asarray(corners) * 2**SUBPIXEL_BITS).astype(np.int32)  # [N, 4, 2]
+    for label in np.unique(labels):
+        outlines = list(points[labels == label])
+        color = class_color(int(label))
+        cv2.polylines(bgr, outlines, True, color, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+    if scores is not None:
+        _write_scores(bgr, np.asarray(corners), labels, scores, thickness)
+    _draw_legend(bgr, labels, class_names)
+    return bgr
+
+
+def picture_grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
+    """Puts pictures side by side under column titles.
+
+    Args:
+        rows: pictures of any sizes; each is shrunk to its cell and never enlarged.
+        titles: one a column.
+
+    Returns:
+        A new image with cells of 480x480 pixels at most.
+    """
+    cell, gap, head = 480, 8, 36
+    fitted = [[_shrink(picture, cell) for picture in row] for row in rows]
+    heights = [max(picture.shape[0] for picture in row) for row in fitted]
+    width = max(picture.shape[1] for row in fitted for picture in row)
+    columns = max(len(titles), *(len(row) for row in rows))
+    canvas = np.full(
+        (head + sum(heights) + gap * len(heights), columns * (width + gap) + gap, 3), 255, np.uint8
+    )
+    for column, title in enumerate(titles):
+        _write(canvas, title, (gap + column * (width + gap), head - 12), 0.7, BLACK)
+    top = head
+    for row, height in zip(fitted, heights, strict=True):
+        for column, picture in enumerate(row):
+            left = gap + column * (width + gap)
+            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        top += height + gap
+    return canvas
+
+
+def draw_curve(values_x: Sequence[float], values_y: Sequence[float], title: str) -> np.ndarray:
+    """Draws y over x with a running mean over a twentieth of the points.
+
+    Args:
+        values_x: rising, at least one.
+        values_y: as many; from 0 up.
+        title: above the axes.
+
+    Returns:
+        A new image of 800x480 pixels.
+    """
+    x, y = np.asarray(values_x, float), np.asarray(values_y, float)
+    canvas = np.full((480, 800, 3), 255, np.uint8)
+    left, right, top, bottom = 70, 780, 40, 430
+    # the first few losses may be so high that they would flatten all others
+    highest = max(float(np.percentile(y, 99)) * 1.1, 1e-6)
+    span = max(x[-1] - x[0], 1e-6)
+
+    def to_pixels(ys: np.ndarray) -> np.ndarray:
+        columns = left + (x - x[0]) / span * (right - left)
+        rows = bottom - np.clip(ys / highest, 0, 1) * (bottom - top)
+        return np.stack([columns, rows], axis=1).round().astype(np.int32)
+
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        row = round(bottom - share * (bottom - top))
+        cv2.line(canvas, (left, row), (right, row), (225, 225, 225), 1)
+        _write(canvas, f"{share * highest:.3g}", (8, row + 5), 0.45, BLACK)
+        column = round(left + share * (right - left))
+        _write(canvas, f"{x[0] + share * span:.0f}", (column - 15, bottom + 22), 0.45, BLACK)
+    window = max(len(y) // 20, 1)
+    padded = np.pad(y, (window // 2, window - 1 - window // 2), mode="edge")
+    mean = np.convolve(padded, np.ones(window) / window, mode="valid")
+    cv2.polylines(canvas, [to_pixels(y)], False, (235, 190, 140), 1, cv2.LINE_AA)
+    cv2.polylines(canvas, [to_pixels(mean)], False, (180, 80, 20), 2, cv2.LINE_AA)
+    _write(canvas, title, (left, 26), 0.6, BLACK)
+    return canvas
+
+
+def _write(bgr: np.ndarray, text: str, origin: tuple[int, int], scale: float, color) -> None:
+    cv2.putText(bgr, text, origin, FONT, scale, color, 1, cv2.LINE_AA)
+
+
+def _shrink(picture: np.ndarray, side: int) -> np.ndarray:
+    factor = min(side / max(picture.shape[:2]), 1.0)
+    size = (max(round(picture.shape[1] * factor), 1), max(round(picture.shape[0] * factor), 1))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _write_scores(bgr, corners: np.ndarray, labels, scores, thickness: int) -> None:
+    """Writes each score at its box's top left corner, if it is not wider than the box."""
+    scale = 0.4 * thickness
+    (text_width, text_height), _ = cv2.getTextSize("0.99", FONT, scale, 1)
+    low, high = corners.min(axis=1), corners.max(axis=1)  # [N, 2]
+    for index in np.flatnonzero(high[:, 0] - low[:, 0] >= text_width):
+        x, y = np.round(low[index]).astype(int)
+        origin = (int(x), max(int(y) - 2, text_height))
+        cv2.putText(
+            bgr, f"{scores[index]:.2f}", origin, FONT, scale, BLACK, 3 * thickness, cv2.LINE_AA
+        )
+        color = class_color(int(labels[index]))
+        cv2.putText(bgr, f"{scores[index]:.2f}", origin, FONT, scale, color, thickness, cv2.LINE_AA)
+
+
+def _draw_legend(bgr: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> None:
+    """Names the classes that occur and their numbers in the top left corner, if there is room."""
+    height, width = bgr.shape[:2]
+    scale = max(min(height, width) / 1500, 0.4)
+    line = round(36 * scale)
+    found, counts = np.unique(labels, return_counts=True)
+    texts = [f"{class_names[k - 1]}: {n}" for k, n in zip(found, counts, strict=True)]
+    if not texts:
+        return
+    text_width = max(cv2.getTextSize(text, FONT, scale, 1)[0][0] for text in texts)
+    panel_hw = (line * len(texts) + line // 2, text_width + 2 * line)
+    if panel_hw[0] > height * 0.6 or panel_hw[1] > width * 0.6:
+        return
+    bgr[: panel_hw[0], : panel_hw[1]] //= 3  # darkened, so that the text is readable on anything
+    stroke = max(1, round(scale))
+    for row, (label, text) in enumerate(zip(found, texts, strict=True)):
+        base = line * (row + 1)
+        color = class_color(int(label))
+        cv2.rectangle(bgr, (line // 3, base - line // 2), (line, base), color, -1)
+        cv2.putText(bgr, text, (line + line // 3, base), FONT, scale, WHITE, stroke, cv2.LINE_AA)

@@ -1,0 +1,49 @@
+"""Finds objects in images of any size.
+
+python tools/predict.py --config-file output/config.yml --weights output/model_final.pth \
+    --out found IMAGE_OR_FOLDER…
+
+Writes into the folder --out: NAME_detections.jpg for each image, Task2_<class>.txt (and Task1_ if
+the model has masks) in DOTA's form, and detections.json.
+"""
+
+from maskrcnn_benchmark.utils.env import setup_environment  # noqa: F401  isort:skip
+
+import argparse
+
+from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
+from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
+from maskrcnn_benchmark.engine.run import run_tool, start_run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Find objects in images of any size")
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--config-file", required=True, metavar="FILE")
+    parser.add_argument("--weights", required=True, metavar="FILE", help=".pth, .pkl or a URL")
+    parser.add_argument("--out", required=True, metavar="FOLDER")
+    parser.add_argument("--score", type=float, default=0.3, help="least score kept (%(default)s)")
+    parser.add_argument("--tile", type=int, help="tile's side, pixels; 0: no tiles (DOTA.TILE)")
+    parser.add_argument("--overlap", type=int, help="of tiles, pixels (DOTA.OVERLAP)")
+    parser.add_argument(
+        "--opts", nargs="+", default=[], metavar="KEY value", help="change settings"
+    )
+    args = parser.parse_args()
+    images = find_images(args.images)
+    cfg = start_run(args.config_file, args.opts, local_rank=0, log_to_file=False)
+    predictor = Predictor.from_checkpoint(cfg, args.weights)
+    failed = predict_files(
+        predictor,
+        images,
+        args.out,
+        read_class_names(cfg, args.weights),
+        score=args.score,
+        tile=args.tile,
+        overlap=args.overlap,
+        about={"config": args.config_file, "weights": args.weights, "score": args.score},
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    run_tool(main)
