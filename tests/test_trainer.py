@@ -47,7 +47,10 @@ class Loader:
         return len(self.values)
 
     def __iter__(self):
-        torch.rand(())  # as some loaders do
+        torch.rand(())  # as torch's own DataLoader does
+        return self._batches()
+
+    def _batches(self):
         for iteration in range(self.start_iter + 1, len(self) + 1):
             self.before(iteration)
             target = BoxList(torch.tensor([[1.0, 0.0, 2.0, 1.0]]), (3, 2))
