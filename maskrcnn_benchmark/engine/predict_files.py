@@ -78,19 +78,17 @@ def predict_files(
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    logger = logging.getLogger("maskrcnn_benchmark.predict")
+    package = logging.getLogger("maskrcnn_benchmark")
     found: dict[str, Detections] = {}
     entries: dict[str, dict[str, Any]] = {}
-    on_terminal = sys.stderr.isatty()
-    bar = tqdm(images, unit="image", dynamic_ncols=True, disable=not on_terminal)
     failed = 0
     try:
-        with logging_redirect_tqdm([logging.getLogger("maskrcnn_benchmark")]):
-            for path in bar:
+        with logging_redirect_tqdm([package]):
+            for path in tqdm(images, unit="image", disable=not sys.stderr.isatty()):
                 try:
                     bgr = read_image(path)
                 except (ValueError, OSError) as error:
-                    logger.error("skipped: %s", error)
+                    package.error("skipped: %s", error)
                     failed += 1
                     continue
                 detections = predictor.detect(bgr, tile=tile, overlap=overlap)
@@ -99,26 +97,22 @@ def predict_files(
                 entries[path.stem] = _entry(path, bgr, detections, class_names)
                 _draw(bgr, detections, class_names)
                 write_image(out / f"{path.stem}_detections.jpg", bgr)
-                logger.info("%s: %d objects", path.name, len(detections))
+                package.info("%s: %d objects", path.name, len(detections))
     finally:
         write_task_files(out, found, class_names)
         _write_json(out / "detections.json", {**about, "images": entries})
-    logger.info("%d of %d images done, results are in %s", len(found), len(images), out)
+    package.info("%d of %d images done, results are in %s", len(found), len(images), out)
     return failed
 
 
-def _outlines(detections: Detections) -> np.ndarray:
-    """Corners (N, 4, 2), oriented where that is known."""
-    if detections.corners is not None:
-        return detections.corners
-    return boxlist_xyxy_to_corners(detections.boxes_xyxy)
-
-
 def _draw(bgr: np.ndarray, detections: Detections, class_names: Sequence[str]) -> None:
-    shown = detections
+    """Outlines the detections in place, oriented where that is known."""
     if detections.in_task1 is not None:
-        shown = detections.select(detections.in_task1)
-    draw_detections(bgr, _outlines(shown), shown.labels, class_names, shown.scores)
+        detections = detections.select(detections.in_task1)
+    corners = detections.corners
+    if corners is None:
+        corners = boxlist_xyxy_to_corners(detections.boxes_xyxy)
+    draw_detections(bgr, corners, detections.labels, class_names, detections.scores)
 
 
 def _entry(

@@ -1,0 +1,76 @@
+"""Pictures: where ink goes and where it does not."""
+
+import numpy as np
+import pytest
+
+from maskrcnn_benchmark.engine.visualization import (
+    class_color,
+    draw_curve,
+    draw_detections,
+    picture_grid,
+)
+
+CORNERS = np.array([[[60, 30], [160, 30], [160, 90], [60, 90]]], float)
+
+
+def test_outline_has_the_class_color_on_the_edge_and_leaves_the_inside():
+    image = np.zeros((120, 200, 3), np.uint8)
+    drawn = draw_detections(image, CORNERS, np.array([2]), ["ship", "plane"], np.array([0.5]))
+    assert drawn is image  # in place
+    for row, column in ((60, 60), (90, 110)):  # left and bottom edge, antialiased
+        assert image[row, column] == pytest.approx(class_color(2), abs=24)
+    assert not image[50:80, 80:150].any()  # inside
+    assert not image[95:, :].any()  # below
+
+
+def test_oriented_outline_follows_the_corners():
+    image = np.zeros((100, 160, 3), np.uint8)
+    diamond = np.array([[[80, 10], [140, 50], [80, 90], [20, 50]]], float)
+    draw_detections(image, diamond, np.array([1]), ["a class name as wide as the picture itself"])
+    assert image[50, 140].any() and image[10, 80].any()
+    assert image[30, 110].any()  # middle of (80, 10)-(140, 50)
+    assert not image[11, 20:60].any()  # an upright box would have its edge here
+
+
+def test_nothing_found_draws_nothing():
+    image = np.full((50, 80, 3), 7, np.uint8)
+    empty = np.zeros((0, 4, 2))
+    draw_detections(image, empty, np.zeros(0, int), ["ship"], np.zeros(0))
+    assert (image == 7).all()
+
+
+def test_legend_darkens_the_corner_and_names_a_class():
+    image = np.full((400, 600, 3), 210, np.uint8)
+    draw_detections(image, CORNERS + 200, np.array([1]), ["ship"])
+    assert (image[2, 2] == 70).all()  # 210 // 3
+    assert (image[:40, :100] == 255).all(axis=2).any()  # white letters
+    assert (image[-5:, -5:] == 210).all()
+
+
+def test_class_colors_differ():
+    colors = np.array([class_color(label) for label in range(1, 19)], int)
+    distances = np.abs(colors[:, None] - colors[None]).sum(axis=2)
+    assert distances[~np.eye(18, dtype=bool)].min() > 25
+
+
+def test_picture_grid_places_cells_and_shrinks_only():
+    red, blue = np.zeros((960, 480, 3), np.uint8), np.zeros((100, 200, 3), np.uint8)
+    red[..., 2], blue[..., 0] = 255, 255
+    grid = picture_grid([[red, blue]], ["found", "labelled"])
+    # the red one becomes 240 x 480; columns are 240 wide with 8 between; head 36
+    assert grid.shape == (36 + 480 + 8, 2 * (240 + 8) + 8, 3)
+    assert tuple(grid[40, 10]) == (0, 0, 255) and tuple(grid[500, 240]) == (0, 0, 255)
+    assert tuple(grid[40, 260]) == (255, 0, 0) and tuple(grid[140, 260]) == (255, 255, 255)
+    assert (grid[:36] < 128).any()  # titles
+
+
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_curve_falls_where_values_fall(count):
+    steps = np.arange(count) + 1
+    canvas = draw_curve(steps, 4.0 / steps, "loss")
+    assert canvas.shape == (480, 800, 3)
+    dark_blue = (canvas[..., 0] > 150) & (canvas[..., 2] < 60)
+    if count == 300:
+        rows_left = np.flatnonzero(dark_blue[:, 70:100].any(axis=1))
+        rows_right = np.flatnonzero(dark_blue[:, 700:780].any(axis=1))
+        assert rows_left.min() < rows_right.min() and rows_right.max() <= 431
