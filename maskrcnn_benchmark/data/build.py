@@ -213,6 +213,8 @@ def _dota_options(cfg: CfgNode, names: Sequence[str]) -> dict:
         tile=cfg.DOTA.TILE,
         overlap=cfg.DOTA.OVERLAP,
         with_masks=cfg.MODEL.MASK_ON,
+        nms_hbb=cfg.DOTA.NMS_HBB,
+        nms_obb=cfg.DOTA.NMS_OBB,
     )
 
 

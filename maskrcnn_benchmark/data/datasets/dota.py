@@ -84,6 +84,8 @@ class DotaDataset(Dataset):
         tile: Side above which an image is cut, pixels; 0 never cuts.
         overlap: Pixels that neighbouring tiles share.
         with_masks: Add the objects' outlines as the field "masks".
+        nms_hbb, nms_obb: IoU above which results of neighbouring tiles are the same object, for
+            upright and oriented boxes; evaluation merges by them.
         is_train: Whether samples are for training.
         transforms: Called with (BGR image, target), or None.
 
@@ -99,6 +101,8 @@ class DotaDataset(Dataset):
         tile: int = 1024,
         overlap: int = 200,
         with_masks: bool = False,
+        nms_hbb: float = 0.5,
+        nms_obb: float = 0.1,
         is_train: bool = False,
         transforms: Callable | None = None,
     ):
@@ -106,6 +110,8 @@ class DotaDataset(Dataset):
         self.class_names = tuple(class_names)
         self.categories = dict(enumerate(self.class_names, start=1))
         self.with_masks = with_masks
+        self.nms_hbb = nms_hbb
+        self.nms_obb = nms_obb
         self.is_train = is_train
         self.transforms = transforms
         self.tiles_are_complete = (self.folder / "tiles.json").is_file()
@@ -222,6 +228,23 @@ class DotaDataset(Dataset):
             outlines = [[corners.ravel().tolist()] for corners in labels.corners]
             target.add_field("masks", SegmentationMask(outlines, size, mode="poly"))
         return target
+
+    def judged_image(self, index: int) -> tuple[str, int, int]:
+        """Return the image as a part of which a sample is judged, and the sample's x and y in it.
+
+        Tiles are judged on their whole image if tiles.json says that they are complete, else each
+        tile as an image.
+        """
+        sample = self.samples[index]
+        if self.tiles_are_complete:
+            return sample.source, sample.x0, sample.y0
+        return sample.stem, sample.file_x0, sample.file_y0
+
+    @property
+    def has_loose_tiles(self) -> bool:
+        """Whether files are tiles by their names, but nothing says that they are complete."""
+        is_tile = (sample.stem != sample.source for sample in self.samples)
+        return not self.tiles_are_complete and any(is_tile)
 
     def get_img_info(self, index: int) -> dict:
         """Return height, width (of the sample, pixels) and file_name."""

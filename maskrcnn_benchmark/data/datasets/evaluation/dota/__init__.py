@@ -1,0 +1,5 @@
+"""DOTA's evaluation."""
+
+from .dota_eval import dota_evaluation, to_source_frame
+
+__all__ = ["dota_evaluation", "to_source_frame"]

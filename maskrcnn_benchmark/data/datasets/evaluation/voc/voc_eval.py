@@ -1,0 +1,167 @@
+"""Average precision by Pascal VOC's rules.
+
+A detection takes the object of its class that it overlaps most. From an IoU of the threshold on it
+finds that object; a second detection of the same object is false. Difficult objects neither count
+nor hurt. Boxes are in BoxList's convention, whose +1 is applied once, by boxlist_iou.
+"""
+
+import logging
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
+
+FOUND, FALSE, IGNORED = 1, 0, -1
+# not np.linspace, whose 0.3 is less than this one's: a recall of 3 / 10 misses it here
+RECALLS_07 = np.arange(0.0, 1.1, 0.1)
+
+
+def do_voc_evaluation(
+    dataset: Any, predictions: Sequence[BoxList], output_folder: str | None, logger: logging.Logger
+) -> dict:
+    """Judge predictions on a VOC set at IoU 0.5 with the metric of 2007.
+
+    Args:
+        dataset: PascalVOCDataset.
+        predictions: One BoxList for each image, in any size of it, with scores and labels.
+        output_folder: For result.txt; None writes nothing.
+        logger: Gets the table.
+
+    Returns:
+        dict with map and ap, an array by label.
+    """
+    resized, truth = [], []
+    for index, prediction in enumerate(predictions):
+        info = dataset.get_img_info(index)
+        resized.append(prediction.resize((info["width"], info["height"])))
+        truth.append(dataset.get_groundtruth(index))
+    result = eval_detection_voc(resized, truth, iou_thresh=0.5, use_07_metric=True)
+    lines = [f"mAP: {result['map']:.4f}"]
+    for label, ap in enumerate(result["ap"][1:], start=1):
+        lines.append(f"{dataset.map_class_id_to_class_name(label):<16}: {ap:.4f}")
+    table = "\n".join(lines) + "\n"
+    logger.info(table)
+    if output_folder:
+        with open(os.path.join(output_folder, "result.txt"), "w") as file:
+            file.write(table)
+    return result
+
+
+def eval_detection_voc(
+    pred_boxlists: Sequence[BoxList],
+    gt_boxlists: Sequence[BoxList],
+    iou_thresh: float = 0.5,
+    use_07_metric: bool = False,
+) -> dict:
+    """Compute the average precision of each class and their mean.
+
+    Args:
+        pred_boxlists: One for each image, with the fields labels and scores.
+        gt_boxlists: The same images' objects, with the fields labels and difficult.
+        iou_thresh: IoU from which an object is found.
+        use_07_metric: The mean over 11 recalls instead of the area under the curve.
+
+    Returns:
+        dict with ap, an array by label (NaN where there is no object), and map, their mean.
+    """
+    if len(gt_boxlists) != len(pred_boxlists):
+        raise ValueError(
+            "expected as many predictions as images, "
+            f"got {len(pred_boxlists)} and {len(gt_boxlists)}"
+        )
+    prec, rec = calc_detection_voc_prec_rec(gt_boxlists, pred_boxlists, iou_thresh)
+    ap = calc_detection_voc_ap(prec, rec, use_07_metric)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no class is NaN
+        return {"ap": ap, "map": float(np.nanmean(ap))}
+
+
+def calc_detection_voc_prec_rec(
+    gt_boxlists: Sequence[BoxList], pred_boxlists: Sequence[BoxList], iou_thresh: float = 0.5
+) -> tuple[list[np.ndarray | None], list[np.ndarray | None]]:
+    """Compute precision and recall after each detection, by falling score.
+
+    Returns:
+        Two lists by label; an entry is None where nothing can be said, recall also where the
+        class has no objects.
+    """
+    counts: dict[int, int] = defaultdict(int)
+    judged: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    for truth, prediction in zip(gt_boxlists, pred_boxlists, strict=True):
+        for label in _labels_of(truth, prediction):
+            objects = truth[truth.get_field("labels") == label]
+            found = prediction[prediction.get_field("labels") == label]
+            found = found[found.get_field("scores").argsort(descending=True, stable=True)]
+            difficult = objects.get_field("difficult").numpy().astype(bool)
+            counts[label] += int((~difficult).sum())
+            verdicts = _judge_image(found, objects, difficult, iou_thresh)
+            judged[label].append((found.get_field("scores").numpy(), verdicts))
+    class_count = max(judged, default=0) + 1
+    prec: list[np.ndarray | None] = [None] * class_count
+    rec: list[np.ndarray | None] = [None] * class_count
+    for label, parts in judged.items():
+        scores, verdicts = (np.concatenate(column) for column in zip(*parts, strict=True))
+        verdicts = verdicts[np.argsort(-scores, kind="stable")]
+        true, false = (np.cumsum(verdicts == kind) for kind in (FOUND, FALSE))
+        # before the first detection that counts there is no precision: 0 / 0 is NaN
+        with np.errstate(invalid="ignore"):
+            prec[label] = true / (true + false)
+        if counts[label]:
+            rec[label] = true / counts[label]
+    return prec, rec
+
+
+def _labels_of(*boxlists: BoxList) -> list[int]:
+    return torch.cat([boxes.get_field("labels").long() for boxes in boxlists]).unique().tolist()
+
+
+def _judge_image(
+    found: BoxList, objects: BoxList, difficult: np.ndarray, iou_thresh: float
+) -> np.ndarray:
+    """Return FOUND, FALSE or IGNORED for each detection of one class in one image."""
+    verdicts = np.full(len(found), FALSE, dtype=np.int8)
+    if not len(found) or not len(objects):
+        return verdicts
+    best_iou, best_object = boxlist_iou(found, objects).max(dim=1)
+    is_taken = np.zeros(len(objects), dtype=bool)
+    for place in np.flatnonzero(best_iou.numpy() >= iou_thresh):
+        obj = int(best_object[place])
+        if difficult[obj]:
+            verdicts[place] = IGNORED
+        elif not is_taken[obj]:
+            verdicts[place] = FOUND
+            is_taken[obj] = True
+    return verdicts
+
+
+def calc_detection_voc_ap(
+    prec: Sequence[np.ndarray | None], rec: Sequence[np.ndarray | None], use_07_metric: bool = False
+) -> np.ndarray:
+    """Compute average precisions from curves.
+
+    Args:
+        prec, rec: By label, as calc_detection_voc_prec_rec gives them.
+        use_07_metric: The mean over 11 recalls instead of the area under the curve.
+
+    Returns:
+        An array by label, NaN where a curve is missing.
+    """
+    pairs = zip(prec, rec, strict=True)
+    return np.array(
+        [np.nan if p is None or r is None else _curve_ap(p, r, use_07_metric) for p, r in pairs]
+    )
+
+
+def _curve_ap(precision: np.ndarray, recall: np.ndarray, use_07_metric: bool) -> float:
+    # the best precision at this recall or a greater one; 0 beyond the last
+    envelope = np.maximum.accumulate(np.append(np.nan_to_num(precision), 0.0)[::-1])[::-1]
+    if use_07_metric:
+        return float(envelope[np.searchsorted(recall, RECALLS_07)].mean())
+    return float((np.diff(recall, prepend=0.0) * envelope[:-1]).sum())
