@@ -16,6 +16,7 @@ from maskrcnn_benchmark.engine.precision import autocast
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
+from maskrcnn_benchmark.structures.oriented_boxes import masks_to_corners
 from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 
 
@@ -35,6 +36,7 @@ class Predictor:
         self.size_divisible = cfg.DATALOADER.SIZE_DIVISIBILITY
         self.windows_at_once = cfg.TEST.IMS_PER_BATCH
         self.dtype = cfg.DTYPE
+        self.with_corners = cfg.MODEL.MASK_ON
         self.tile, self.overlap = cfg.DOTA.TILE, cfg.DOTA.OVERLAP
         self.nms_hbb, self.nms_obb = cfg.DOTA.NMS_HBB, cfg.DOTA.NMS_OBB
 
@@ -114,9 +116,23 @@ class Predictor:
         with autocast(self.dtype, self.device):
             predictions = self.model(batch)
         return [
-            window_to_image(prediction.to("cpu"), window)
+            self._to_image(prediction.to("cpu"), window)
             for prediction, window in zip(predictions, windows, strict=True)
         ]
+
+    def _to_image(self, prediction: BoxList, window: Window) -> Detections:
+        """Brings a prediction from the resized window to the image; masks become corners."""
+        if not len(prediction):
+            return Detections.empty(with_corners=self.with_corners)
+        found = prediction.resize((window.width, window.height)).convert("xyxy")
+        boxes_xyxy = found.bbox.float().numpy()
+        corners = None
+        if self.with_corners:
+            masks = prediction.get_field("mask")[:, 0].float().numpy()  # [N, M, M]
+            corners = masks_to_corners(masks, boxes_xyxy)
+        scores = prediction.get_field("scores").float().numpy()
+        labels = prediction.get_field("labels").numpy()
+        return Detections(boxes_xyxy, scores, labels, corners).moved(window.x0, window.y0)
 
 
 def read_class_names(cfg, weights: str) -> list[str]:
