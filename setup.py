@@ -20,8 +20,8 @@ OPENCV_VARIANTS = (
 )
 
 
-def opencv_requirement() -> str:
-    """The OpenCV distribution to depend on: the installed one, else opencv-python-headless."""
+def opencv_requirement(python: str = sys.executable) -> str:
+    """The OpenCV distribution to depend on: what that Python has, else opencv-python-headless."""
     # pip builds in an isolated environment; `-I` drops its PYTHONPATH, so that the
     # subprocess sees what is installed in the environment that pip installs into.
     probe = (
@@ -34,7 +34,7 @@ def opencv_requirement() -> str:
         "    print(name)\n"
         "    break\n"
     )
-    answer = subprocess.run([sys.executable, "-I", "-c", probe], capture_output=True, text=True)
+    answer = subprocess.run([python, "-I", "-c", probe], capture_output=True, text=True)
     return answer.stdout.strip() or "opencv-python-headless"
 
 

@@ -1,0 +1,81 @@
+"""The whole way once, on drawn data: toy, split, train, test, predict, pictures.
+
+python tools/demo.py        (`make demo` installs what it needs first)
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from maskrcnn_benchmark.data.image_io import read_image, write_image
+from maskrcnn_benchmark.dota.annotations import read_labels, stack_corners
+from maskrcnn_benchmark.engine.training_log import read_metrics
+from maskrcnn_benchmark.engine.visualization import draw_curve, draw_detections, picture_grid
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEMO = Path("output/demo")
+CONFIG = "configs/quickstart.yaml"
+PICTURES = 4
+
+
+def step(title: str, *arguments: str) -> None:
+    """Runs one of the tools, shown as a user would type it."""
+    print(f"\n=== {title}\n$ python {' '.join(arguments)}", flush=True)
+    subprocess.run([sys.executable, *arguments], check=True)
+
+
+def draw_results() -> None:
+    """Writes grid.png, loss.png and a copy of ap_table.txt into the demo's folder."""
+    found = json.loads((DEMO / "predictions" / "detections.json").read_text())
+    rows = []
+    for name, entry in list(found["images"].items())[:PICTURES]:
+        truth = read_labels(DEMO / "data" / "val" / "labelTxt" / f"{name}.txt")
+        names = sorted({item.name for item in truth})
+        labels = np.array([names.index(item.name) + 1 for item in truth], int)
+        labelled = draw_detections(read_image(entry["file"]), stack_corners(truth), labels, names)
+        detected = read_image(DEMO / "predictions" / f"{name}_detections.jpg")
+        rows.append([detected, labelled])
+    write_image(DEMO / "grid.png", picture_grid(rows, ["detected", "labelled"]))
+    training = [row for row in read_metrics(DEMO / "run" / "metrics.jsonl") if "loss" in row]
+    curve = draw_curve(
+        [row["iteration"] for row in training], [row["loss"] for row in training], "training loss"
+    )
+    write_image(DEMO / "loss.png", curve)
+    (table,) = (DEMO / "run" / "inference").glob("*/ap_table.txt")
+    shutil.copy(table, DEMO / "ap_table.txt")
+
+
+def main() -> None:
+    data = DEMO / "data"
+    shutil.rmtree(DEMO, ignore_errors=True)
+    toy = ["tools/dota.py", "toy"]
+    look = ["--size", "400x320", "--objects", "24"]
+    step("draw 96 scenes", *toy, f"{data}/train", "--images", "96", *look, "--seed", "1")
+    step("draw 16 others", *toy, f"{data}/val", "--images", "16", *look, "--seed", "2")
+    for part in ("train", "val"):
+        cut = ["--size", "256", "--overlap", "64"]
+        step(
+            f"cut {part}", "tools/dota.py", "split", f"{data}/{part}", f"{data}/{part}_tiles", *cut
+        )
+    step("train", "tools/train_net.py", "--config-file", CONFIG, "--skip-test")
+    step("judge", "tools/test_net.py", "--config-file", CONFIG)
+    step(
+        "predict",
+        "tools/predict.py",
+        *("--config-file", CONFIG, "--weights", f"{DEMO}/run/model_final.pth"),
+        *("--out", f"{DEMO}/predictions", "--score", "0.5", f"{data}/val/images"),
+    )
+    draw_results()
+    print("\n" + (DEMO / "ap_table.txt").read_text())
+    print(f"Done. Look into {(Path.cwd() / DEMO)}: grid.png, loss.png, ap_table.txt")
+
+
+if __name__ == "__main__":
+    import os
+
+    os.chdir(REPOSITORY)
+    main()
