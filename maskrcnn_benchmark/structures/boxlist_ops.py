@@ -7,9 +7,7 @@ import torch
 
 from maskrcnn_benchmark.layers import nms as _box_nms
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.crowd import blocks, get_policy, pairwise_iou
-
-_IOU_BYTES_PER_PAIR = 24  # pairwise_iou holds up to six floats for each pair at once
+from maskrcnn_benchmark.structures.crowd import PAIR_BYTES, blocks, get_policy, pairwise_iou
 
 
 def boxlist_nms(
@@ -67,7 +65,7 @@ def boxlist_iou(boxlist1: BoxList, boxlist2: BoxList) -> torch.Tensor:
     if policy.mode == "cpu":
         a, b = a.cpu(), b.cpu()
     iou = a.new_empty((len(a), len(b)))
-    for rows, columns in blocks(len(a), len(b), policy.block_bytes(), _IOU_BYTES_PER_PAIR):
+    for rows, columns in blocks(len(a), len(b), policy.block_bytes(), PAIR_BYTES):
         iou[rows, columns] = pairwise_iou(a[rows], b[columns])
     return iou.to(device)
 
