@@ -4,6 +4,7 @@ python tools/demo.py        (`make demo` installs what it needs first)
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -52,15 +53,13 @@ def draw_results() -> None:
 def main() -> None:
     data = DEMO / "data"
     shutil.rmtree(DEMO, ignore_errors=True)
-    toy = ["tools/dota.py", "toy"]
+    toy, split = ["tools/dota.py", "toy"], ["tools/dota.py", "split"]
     look = ["--size", "400x320", "--objects", "24"]
     step("draw 96 scenes", *toy, f"{data}/train", "--images", "96", *look, "--seed", "1")
     step("draw 16 others", *toy, f"{data}/val", "--images", "16", *look, "--seed", "2")
     for part in ("train", "val"):
-        cut = ["--size", "256", "--overlap", "64"]
-        step(
-            f"cut {part}", "tools/dota.py", "split", f"{data}/{part}", f"{data}/{part}_tiles", *cut
-        )
+        folders = [f"{data}/{part}", f"{data}/{part}_tiles"]
+        step(f"cut {part}", *split, *folders, "--size", "256", "--overlap", "64")
     step("train", "tools/train_net.py", "--config-file", CONFIG, "--skip-test")
     step("judge", "tools/test_net.py", "--config-file", CONFIG)
     step(
@@ -75,7 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import os
-
     os.chdir(REPOSITORY)
     main()
