@@ -34,11 +34,9 @@ class WarmupMultiStepLR(torch.optim.lr_scheduler.LRScheduler):
                 "warmup_method (SOLVER.WARMUP_METHOD) must be 'constant' or 'linear', "
                 f"got '{warmup_method}'"
             )
-        self.milestones = milestones
-        self.gamma = gamma
+        self.milestones, self.gamma = milestones, gamma
+        self.warmup_method, self.warmup_iters = warmup_method, warmup_iters
         self.warmup_factor = warmup_factor
-        self.warmup_iters = warmup_iters
-        self.warmup_method = warmup_method
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:

@@ -38,11 +38,8 @@ class Checkpointer:
         save_to_disk: bool | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.save_dir = save_dir
-        self.save_to_disk = save_to_disk
+        self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
+        self.save_dir, self.save_to_disk = save_dir, save_to_disk
         self.logger = logger or logging.getLogger(__name__)
         self.resumed = False
 

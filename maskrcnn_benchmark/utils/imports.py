@@ -1,5 +1,6 @@
-import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
@@ -15,11 +16,9 @@ def import_file(
     """
     if not Path(file_path).is_file():
         raise FileNotFoundError(f"no Python file {file_path} to import as {module_name}")
-    spec = importlib.util.spec_from_file_location(module_name, file_path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{file_path} is not a Python file (its name must end in .py)")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = SourceFileLoader(module_name, str(file_path))
+    module = module_from_spec(spec_from_loader(module_name, loader))
+    loader.exec_module(module)
     if make_importable:
         sys.modules[module_name] = module
     return module
