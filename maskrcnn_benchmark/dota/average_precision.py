@@ -1,0 +1,262 @@
+"""Average precision of DOTA results, by the rule of DOTA's development kit.
+
+Within a class, detections are taken by falling score (equal ones as score_order.py says). Each
+takes the object of its image that it overlaps most. If that IoU is greater than the threshold, a
+difficult object (any flag but 0) makes the detection count for nothing, an object taken before
+makes it a false positive, any other a true positive. If not, it is a false positive.
+
+Task 1 compares polygons. Task 2 compares boxes, with the kit's `+1`: the boxes (0, 0, 9, 9) and
+(5, 0, 14, 9) share 5 of 15 columns, IoU 50 / 150.
+
+"voc07" averages the best precision at the recalls 0, 0.1, ..., 1; "area" is the area under the
+precision curve made monotone. A class without objects has no area (None, and not in the mean); by
+"voc07" it is 0, if something was detected, as the kit has it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maskrcnn_benchmark.dota.annotations import DotaObject, read_labels, stack_corners
+from maskrcnn_benchmark.dota.classes import DOTA_V2_0
+from maskrcnn_benchmark.dota.score_order import falling_order
+from maskrcnn_benchmark.dota.submission import ClassResults, read_task_folder
+from maskrcnn_benchmark.dota.tiles import parse_tile_name
+from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou
+
+METRICS = ("voc07", "area")
+BLOCK = 256
+# Not np.linspace: the kit's third level is 0.30000000000000004, which a recall of 3 / 10 misses.
+VOC07_RECALLS = np.arange(11) * 0.1
+
+
+@dataclass
+class ClassMatches:
+    """What a class's detections overlap most, whatever the IoU threshold.
+
+    Attributes:
+        best_iou: (N,), by falling score; 0 where the image has no such object.
+        best_object: int (N,), an index into `difficult`.
+        difficult: bool (M,), one for each labelled object of the class.
+    """
+
+    best_iou: np.ndarray
+    best_object: np.ndarray
+    difficult: np.ndarray
+
+
+def evaluate_detections(
+    labels: Mapping[str, Sequence[DotaObject]],
+    results: Mapping[str, ClassResults],
+    task: int,
+    iou: float,
+    metric: str,
+) -> dict:
+    """Judge results against labels.
+
+    Args:
+        labels: per image name, the whole image's objects; these images are judged.
+        results: per class name (`results_by_class` or `read_task_folder`).
+        task: 1 (oriented) or 2 (horizontal).
+        iou: the threshold that a true positive must exceed.
+        metric: "voc07" or "area".
+
+    Returns:
+        {"mAP": float | None, "classes": {name: {"ap": float | None, "npos": int, "tp": int,
+        "ndet": int}}}, for the classes that occur in the labels or in the results.
+
+    Raises:
+        ValueError: a result names an image that has no labels, or an unknown task or metric.
+    """
+    return evaluate_matches(match_detections(labels, results, task), iou, metric)
+
+
+def match_detections(
+    labels: Mapping[str, Sequence[DotaObject]], results: Mapping[str, ClassResults], task: int
+) -> dict[str, ClassMatches]:
+    """Do the part of `evaluate_detections` that serves all thresholds and metrics at once."""
+    if task not in (1, 2):
+        raise ValueError(f"task must be 1 (oriented) or 2 (horizontal), got {task!r}")
+    nothing = ClassResults([], np.zeros(0), np.zeros((0, 8 if task == 1 else 4)))
+    labelled = {item.name for objects in labels.values() for item in objects}
+    matches = {}
+    for name in _in_order(labelled | set(results)):
+        class_results = results.get(name, nothing)
+        _check_images(name, class_results, labels)
+        objects = {
+            image: [item for item in items if item.name == name] for image, items in labels.items()
+        }
+        matches[name] = _match_class(objects, class_results, task)
+    return matches
+
+
+def evaluate_matches(matches: Mapping[str, ClassMatches], iou: float, metric: str) -> dict:
+    """Compute `evaluate_detections`' result at one threshold from `match_detections`' result."""
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+    classes = {name: _evaluate_class(match, iou, metric) for name, match in matches.items()}
+    defined = [entry["ap"] for entry in classes.values() if entry["ap"] is not None]
+    return {"mAP": float(np.mean(defined)) if defined else None, "classes": classes}
+
+
+def average_precision(true_positive: np.ndarray, npos: int, metric: str) -> float | None:
+    """Average the precision over the recall.
+
+    Args:
+        true_positive: bool (N,), by falling score, true or false positives only.
+        npos: how many objects there are to find.
+        metric: "voc07" or "area".
+
+    Returns:
+        In 0 ... 1; None where there is nothing to find.
+    """
+    if npos == 0:
+        return None
+    found = np.cumsum(true_positive)
+    recall = found / npos
+    precision = found / np.arange(1, len(found) + 1)
+    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]  # at this recall or more
+    if metric == "voc07":
+        places = np.searchsorted(recall, VOC07_RECALLS)
+        return float(np.append(best_from_here, 0.0)[places].mean())
+    return float((np.diff(recall, prepend=0.0) * best_from_here).sum())
+
+
+def evaluate_folders(
+    label_folder: str | Path,
+    result_folder: str | Path,
+    task: int,
+    iou: float,
+    metric: str,
+    image_names: Iterable[str] | None = None,
+) -> dict:
+    """Judge a folder of result files against a folder of label files.
+
+    Args:
+        label_folder: `<image>.txt` files.
+        result_folder: `Task1_<class>.txt` or `Task2_<class>.txt` files.
+        task, iou, metric: as in `evaluate_detections`.
+        image_names: the images to judge, results of others being passed over; None: all that have
+            a label file.
+    """
+    results = read_task_folder(result_folder, task)
+    if image_names is None:
+        image_names = sorted(path.stem for path in Path(label_folder).glob("*.txt"))
+        if not image_names:
+            raise FileNotFoundError(f"{label_folder}: expected label files <image>.txt, found none")
+    else:
+        image_names = list(image_names)
+        results = _only_images(results, set(image_names))
+    labels = {name: read_labels(Path(label_folder) / f"{name}.txt") for name in image_names}
+    return evaluate_detections(labels, results, task, iou, metric)
+
+
+def format_table(evaluation: dict) -> str:
+    """Lay out an evaluation as text, a line for each class and one for the mean."""
+    width = max(map(len, [*evaluation["classes"], "class"]))
+    lines = [f"{'class':{width}}      AP   npos     tp   ndet"]
+    for name, entry in evaluation["classes"].items():
+        counts = f"{entry['npos']:6d} {entry['tp']:6d} {entry['ndet']:6d}"
+        lines.append(f"{name:{width}} {_format_ap(entry['ap'])} {counts}")
+    lines.append(f"{'mAP':{width}} {_format_ap(evaluation['mAP'])}")
+    return "\n".join(lines)
+
+
+def _format_ap(value: float | None) -> str:
+    return "      -" if value is None else f"{value:7.4f}"
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """DOTA's classes in DOTA's order, others after them by the alphabet."""
+    rank = {name: place for place, name in enumerate(DOTA_V2_0)}
+    return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
+
+
+def _only_images(
+    results: Mapping[str, ClassResults], image_names: set[str]
+) -> dict[str, ClassResults]:
+    chosen = {}
+    for name, found in results.items():
+        keep = [index for index, image in enumerate(found.image_names) if image in image_names]
+        chosen[name] = ClassResults(
+            [found.image_names[index] for index in keep],
+            found.scores[keep],
+            found.coordinates[keep],
+        )
+    return chosen
+
+
+def _check_images(class_name: str, results: ClassResults, labels: Mapping) -> None:
+    for image in results.image_names:
+        if image in labels:
+            continue
+        tile = parse_tile_name(image)
+        if tile is not None and tile[0] in labels:
+            advice = f"it looks like a tile of {tile[0]}: merge the tiles' results first"
+        else:
+            advice = "name the images to judge, or add its label file (which may be empty)"
+        raise ValueError(
+            f"results of {class_name} name image {image}, which has no labels; {advice}"
+        )
+
+
+def _match_class(
+    objects: Mapping[str, list[DotaObject]], results: ClassResults, task: int
+) -> ClassMatches:
+    starts: dict[str, int] = {}
+    difficult: list[bool] = []
+    for image, items in objects.items():
+        starts[image] = len(difficult)
+        difficult.extend(item.difficult != 0 for item in items)
+    order = falling_order(results.scores)
+    members = defaultdict(list)  # places in falling order, by image
+    for place, index in enumerate(order):
+        members[results.image_names[index]].append(place)
+    coordinates = results.coordinates[order]
+    best_iou = np.zeros(len(order))
+    best_object = np.zeros(len(order), dtype=np.int64)
+    for image, places in members.items():
+        corners = stack_corners(objects[image])
+        if len(corners) == 0:
+            continue
+        for start in range(0, len(places), BLOCK):  # a block at a time: memory grows with M only
+            block = places[start : start + BLOCK]
+            overlaps = _overlaps(coordinates[block], corners, task)  # [block, M]
+            best_iou[block] = overlaps.max(axis=1)
+            best_object[block] = starts[image] + overlaps.argmax(axis=1)
+    return ClassMatches(best_iou, best_object, np.array(difficult, dtype=bool))
+
+
+def _overlaps(coordinates: np.ndarray, corners: np.ndarray, task: int) -> np.ndarray:
+    """IoU (N, M) of results (N, 8 or 4) with objects (M, 4, 2)."""
+    if task == 1:
+        return oriented_iou(coordinates.reshape(-1, 4, 2), corners)
+    low = np.maximum(coordinates[:, None, :2], corners.min(axis=1))  # [N, M, 2]
+    high = np.minimum(coordinates[:, None, 2:], corners.max(axis=1))
+    shared = np.maximum(high - low + 1, 0).prod(axis=2)
+    areas = (coordinates[:, 2:] - coordinates[:, :2] + 1).prod(axis=1)
+    object_areas = (np.ptp(corners, axis=1) + 1).prod(axis=1)
+    return shared / (areas[:, None] + object_areas - shared)
+
+
+def _evaluate_class(match: ClassMatches, iou: float, metric: str) -> dict:
+    hit = match.best_iou > iou
+    ignored = np.zeros(len(hit), dtype=bool)
+    ignored[hit] = match.difficult[match.best_object[hit]]
+    candidates = np.flatnonzero(hit & ~ignored)
+    _, first = np.unique(match.best_object[candidates], return_index=True)
+    true_positive = np.zeros(len(hit), dtype=bool)
+    true_positive[candidates[first]] = True
+    npos = int((~match.difficult).sum())
+    ap = average_precision(true_positive[~ignored], npos, metric)
+    if ap is None and metric == "voc07" and len(hit):
+        ap = 0.0
+    return {
+        "ap": ap,
+        "npos": npos,
+        "tp": int(true_positive.sum()),
+        "ndet": len(hit),
+    }

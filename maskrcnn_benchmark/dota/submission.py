@@ -1,0 +1,177 @@
+"""DOTA's result files: one a class, `Task1_ship.txt` (oriented) or `Task2_ship.txt` (horizontal).
+
+A line is `image score x1 y1 x2 y2 x3 y3 x4 y4` in Task1 and `image score xmin ymin xmax ymax` in
+Task2, in pixels of the whole image. Coordinates are edges: BoxList's box (10, 5, 19, 9), ten pixels
+wide, is written `10.0 5.0 20.0 10.0`. Scores have 8 decimals, coordinates up to 2.
+"""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maskrcnn_benchmark.dota.merge import Detections
+from maskrcnn_benchmark.dota.text_files import format_number, write_text
+
+SCORE_DECIMALS = 8
+COORDINATE_DECIMALS = 2
+COORDINATES = {1: 8, 2: 4}
+
+
+@dataclass
+class ClassResults:
+    """All results of one class and task.
+
+    Attributes:
+        image_names: N names, without suffix.
+        scores: float64 (N,).
+        coordinates: float64 (N, 8) for task 1, (N, 4) for task 2.
+    """
+
+    image_names: list[str]
+    scores: np.ndarray
+    coordinates: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image_names)
+
+
+def results_by_class(
+    detections: Mapping[str, Detections], class_names: Sequence[str], task: int
+) -> dict[str, ClassResults]:
+    """Sort detections by class, rounded as the files hold them, so that both are judged alike.
+
+    Args:
+        detections: per image name, in the pixels of the whole image.
+        class_names: label k is the name at k - 1; every name gets an entry.
+        task: 1 takes the corners, 2 the boxes.
+
+    Raises:
+        ValueError: task 1, and an image's detections have no corners.
+    """
+    parts: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {name: [] for name in class_names}
+    for image_name, found in detections.items():
+        labels, scores, coordinates = _task_arrays(image_name, found, _check_task(task))
+        for label in np.unique(labels):
+            chosen = labels == label
+            part = (image_name, scores[chosen], coordinates[chosen])
+            parts[class_names[label - 1]].append(part)
+    return {name: _join(class_parts, task) for name, class_parts in parts.items()}
+
+
+def write_task_files(
+    folder: str | Path, detections: Mapping[str, Detections], class_names: Sequence[str]
+) -> list[Path]:
+    """Write `Task2_<class>.txt` and, where the detections have corners, `Task1_<class>.txt`.
+
+    Args:
+        folder: made if it does not exist.
+        detections: per image name, in the pixels of the whole image.
+        class_names: one file each, empty where nothing was found.
+
+    Returns:
+        The files' paths.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    oriented = any(found.corners is not None for found in detections.values())
+    paths = []
+    for task in (1, 2) if oriented else (2,):
+        for name, results in results_by_class(detections, class_names, task).items():
+            paths.append(folder / f"Task{task}_{name}.txt")
+            write_text(paths[-1], _format(results))
+    return paths
+
+
+def read_task_file(path: str | Path, task: int) -> ClassResults:
+    """Read one class's result file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: "path:line: ..." for a malformed line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such result file")
+    count = COORDINATES[_check_task(task)]
+    image_names, rows = [], []
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        try:
+            row = [float(field) for field in fields[1:]]
+        except ValueError:
+            row = []
+        if len(row) != count + 1 or not np.isfinite(row).all():
+            raise ValueError(
+                f"{path}:{number}: expected an image's name, a score and {count} coordinates, "
+                f"got {line.strip()!r}"
+            )
+        image_names.append(fields[0])
+        rows.append(row)
+    values = np.array(rows, dtype=np.float64).reshape(-1, count + 1)
+    return ClassResults(image_names, values[:, 0], values[:, 1:])
+
+
+def read_task_folder(folder: str | Path, task: int) -> dict[str, ClassResults]:
+    """Read all of a task's result files in a folder, by class name.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no result file of this task in it.
+    """
+    prefix = f"Task{_check_task(task)}_"
+    paths = sorted(Path(folder).glob(f"{prefix}*.txt"))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: expected result files {prefix}<class>.txt, found none")
+    return {path.stem[len(prefix) :]: read_task_file(path, task) for path in paths}
+
+
+def zip_task_files(folder: str | Path, zip_path: str | Path, task: int) -> None:
+    """Pack a task's result files flat, as DOTA's evaluation server takes them."""
+    paths = sorted(Path(folder).glob(f"Task{_check_task(task)}_*.txt"))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no result files Task{task}_<class>.txt to pack")
+    with zipfile.ZipFile(zip_path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in paths:
+            archive.write(path, path.name)
+
+
+def _check_task(task: int) -> int:
+    if task not in COORDINATES:
+        raise ValueError(f"task must be 1 (oriented) or 2 (horizontal), got {task!r}")
+    return task
+
+
+def _task_arrays(
+    image_name: str, found: Detections, task: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if task == 2:
+        return found.labels, found.scores, found.boxes_xyxy + np.array([0, 0, 1, 1])
+    if found.corners is None:
+        if len(found):
+            raise ValueError(f"{image_name}: task 1 needs corners, these detections have none")
+        return found.labels, found.scores, np.zeros((0, 8))
+    chosen = slice(None) if found.in_task1 is None else found.in_task1
+    return found.labels[chosen], found.scores[chosen], found.corners[chosen].reshape(-1, 8)
+
+
+def _join(parts: list[tuple[str, np.ndarray, np.ndarray]], task: int) -> ClassResults:
+    names = [name for name, scores, _ in parts for _ in scores]
+    scores = np.concatenate([np.zeros(0), *(scores for _, scores, _ in parts)])
+    empty = np.zeros((0, COORDINATES[task]))
+    coordinates = np.concatenate([empty, *(values for _, _, values in parts)])
+    return ClassResults(names, scores.round(SCORE_DECIMALS), coordinates.round(COORDINATE_DECIMALS))
+
+
+def _format(results: ClassResults) -> str:
+    lines = []
+    for name, score, row in zip(
+        results.image_names, results.scores, results.coordinates, strict=True
+    ):
+        numbers = " ".join(format_number(value, COORDINATE_DECIMALS) for value in row)
+        lines.append(f"{name} {score:.{SCORE_DECIMALS}f} {numbers}\n")
+    return "".join(lines)
