@@ -1,8 +1,8 @@
 """Results of tiles become results of images and are judged by DOTA's rules.
 
 Frames: a prediction is in the pixels of the resized sample; `to_source_frame` brings it to those of
-the image that is judged, where the tiles of an image are merged. That image is the whole one, unless
-a folder holds tiles without tiles.json: then each tile is judged as an image.
+the image that is judged, where the tiles of an image are merged. That image is the whole one,
+unless a folder holds tiles without tiles.json: then each tile is judged as an image.
 """
 
 import json
