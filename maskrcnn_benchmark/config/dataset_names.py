@@ -16,7 +16,9 @@ def resolve_dataset_name(name: str) -> dict | None:
     Raises:
         ValueError: A path is missing in the name.
     """
-    kind, _, rest = name.partition(":")
+    kind, colon, rest = name.partition(":")
+    if not colon:
+        return None
     if kind == "dota":
         if not rest:
             raise ValueError(f'expected "dota:FOLDER" as the data set\'s name, got "{name}"')
