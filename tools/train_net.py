@@ -40,9 +40,7 @@ def train(cfg, local_rank: int, distributed: bool):
     arguments = {"iteration": 0, **checkpointer.load(cfg.MODEL.WEIGHT)}
     if distributed:
         model = torch.nn.parallel.DistributedDataParallel(
-            model,
-            device_ids=[local_rank] if device.type == "cuda" else None,
-            broadcast_buffers=False,  # FrozenBatchNorm's never change
+            model, device_ids=[local_rank] if device.type == "cuda" else None
         )
     loader = make_data_loader(
         cfg, is_train=True, is_distributed=distributed, start_iter=arguments["iteration"]

@@ -20,7 +20,13 @@ from maskrcnn_benchmark.engine.random_state import (
     set_random_state,
 )
 from maskrcnn_benchmark.engine.training_log import TrainingLog
-from maskrcnn_benchmark.utils.comm import all_gather, get_rank, get_world_size, is_main_process
+from maskrcnn_benchmark.utils.comm import (
+    all_gather,
+    get_rank,
+    get_world_size,
+    is_main_process,
+    synchronize,
+)
 from maskrcnn_benchmark.utils.metric_logger import MetricLogger
 
 LOG_PERIOD = 20  # iterations
@@ -178,6 +184,7 @@ def _save(name: str, checkpointer, arguments: dict[str, Any], scaler) -> None:
     if scaler.is_enabled():
         arguments["scaler"] = scaler.state_dict()
     checkpointer.save(name, **arguments)
+    synchronize()  # a process that ends earlier would have torchrun end the one that writes
 
 
 def _restore_random_state(states: list[dict[str, Any]] | None, logger: logging.Logger) -> None:

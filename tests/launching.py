@@ -1,0 +1,38 @@
+"""Starts tools as a user does, alone or under torchrun."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def launch(*arguments: object, processes: int = 1, timeout: float = 200, **environment: str):
+    """Runs a Python file from the repository's root.
+
+    Args:
+        arguments: the file and its arguments.
+        processes: more than one starts it under torchrun.
+        timeout: seconds, after which it is asked to end, its processes with it.
+        environment: variables to add.
+
+    Returns:
+        subprocess.CompletedProcess with stdout and stderr as text.
+    """
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc_per_node", str(processes)]
+    command += [str(argument) for argument in arguments]
+    path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except BaseException:
+            process.terminate()  # torchrun then ends its processes
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
