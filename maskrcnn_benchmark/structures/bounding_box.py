@@ -265,8 +265,23 @@ def _xy(like: torch.Tensor, x: Any, y: Any) -> torch.Tensor:
     return torch.tensor([float(x), float(y)], dtype=like.dtype, device=like.device)
 
 
+def numbers_of(item: Any, length: int) -> list[int]:
+    """Return the positions that a tensor's index picks from a sequence of that length.
+
+    Args:
+        item: a number, a slice, a boolean mask or indices, as list or tensor.
+        length: of the sequence.
+    """
+    if isinstance(item, slice):
+        return list(range(length))[item]
+    index = torch.as_tensor(item).cpu()
+    if index.numel() == 0:  # an empty list has no integer type
+        return []
+    return torch.arange(length)[index].reshape(-1).tolist()
+
+
 def _pick(value: Any, item: Any) -> Any:
     """Index a field; lists take the same kinds of index as tensors."""
-    if not isinstance(value, (list, tuple)) or isinstance(item, slice):
-        return value[item]
-    return [value[int(i)] for i in torch.arange(len(value))[torch.as_tensor(item).cpu()]]
+    if isinstance(value, (list, tuple)):
+        return [value[i] for i in numbers_of(item, len(value))]
+    return value[item]
