@@ -54,7 +54,9 @@ class Checkpointer:
             return
         wrapped = isinstance(self.model, nn.parallel.DistributedDataParallel)
         data = {"model": (self.model.module if wrapped else self.model).state_dict()}
-        data |= {part: getattr(self, part).state_dict() for part in self._stateful()}
+        for part in ("optimizer", "scheduler"):
+            if getattr(self, part) is not None:
+                data[part] = getattr(self, part).state_dict()
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         for leftover in Path(self.save_dir).glob("*.writing"):  # of a run killed in mid-write
@@ -85,8 +87,8 @@ class Checkpointer:
         path = self.get_checkpoint_file()
         if not path or not os.path.isfile(path):
             raise FileNotFoundError(
-                f"{self._tag_path()} names '{path}', which is not there. Write the path of "
-                "another checkpoint into it, or delete it to start anew. " + self._others_than(path)
+                f"{self._tag_path()} names '{path}', which is not there: delete it to start anew. "
+                + _others_than(os.path.join(self.save_dir, os.path.basename(path)))
             )
         self.logger.info("Resuming from %s", path)
         if f and os.path.abspath(f) != os.path.abspath(path):
@@ -101,18 +103,16 @@ class Checkpointer:
         try:
             if report.misfits:
                 raise ValueError(f"other shapes of {', '.join(report.misfits)}")
-            for part in self._stateful():
-                if part in checkpoint:
-                    getattr(self, part).load_state_dict(checkpoint.pop(part))
+            for part in ("optimizer", "scheduler"):
+                state, owner = checkpoint.pop(part, None), getattr(self, part)
+                if state is not None and owner is not None:
+                    owner.load_state_dict(state)
         except ValueError as error:
             raise ValueError(
                 f"{path} was written with another model or other settings ({error}): restore "
                 "them, or take another OUTPUT_DIR and give it as MODEL.WEIGHT"
             ) from error
         return checkpoint
-
-    def _stateful(self) -> list[str]:
-        return [part for part in ("optimizer", "scheduler") if getattr(self, part) is not None]
 
     def has_checkpoint(self) -> bool:
         """Say whether the folder has a checkpoint to resume from."""
@@ -139,31 +139,20 @@ class Checkpointer:
     def _tag_path(self) -> str:
         return os.path.join(self.save_dir, _TAG)
 
-    def _others_than(self, path: str) -> str:
-        """Name the checkpoints beside a bad one, newest first."""
-        folder = Path(path).parent if path else Path(self.save_dir)
-        files = [p for p in folder.glob("*.pth") if p.name != os.path.basename(path)]
-        files.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-        names = ", ".join(p.name for p in files) or "none"
-        return (
-            f"Other checkpoints in {folder}: {names} (to resume from one, write its path into "
-            f"{self._tag_path()})"
-        )
-
     def _load_file(self, f: str) -> dict[str, Any]:
         if not os.path.isfile(f):
-            raise FileNotFoundError(f"no file of weights '{f}'. {self._others_than(f)}")
+            raise FileNotFoundError(f"no file of weights '{f}'. {_others_than(f)}")
         try:
             loaded = torch.load(f, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise ValueError(
                 f"{f} is refused: only tensors and plain values are read from a checkpoint, "
-                f"since anything else can run code; or it is damaged. {self._others_than(f)}\n"
+                f"since anything else can run code; or it is damaged. {_others_than(f)}\n"
                 f"{error}"
             ) from error
         except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
             raise ValueError(
-                f"{f} is damaged or no checkpoint ({error}). {self._others_than(f)}"
+                f"{f} is damaged or no checkpoint ({error}). {_others_than(f)}"
             ) from error
         if not isinstance(loaded, dict):
             raise ValueError(f"{f} holds a {type(loaded).__name__}, expected a dict of weights")
@@ -231,6 +220,17 @@ class DetectronCheckpointer(Checkpointer):
             f"{self.cfg.INPUT.TO_BGR255}, which feeds {self._channel_order()}: set "
             f"INPUT.TO_BGR255 {trained == 'BGR'} (and its PIXEL_MEAN and PIXEL_STD)"
         )
+
+
+def _others_than(path: str) -> str:
+    """Name the checkpoints beside a bad or missing one, newest first."""
+    files = [p for p in Path(path).parent.glob("*.pth") if p.name != os.path.basename(path)]
+    files.sort(key=lambda p: p.stat().st_mtime, reverse=True)
+    names = ", ".join(p.name for p in files) or "none"
+    return (
+        f"Checkpoints in {Path(path).parent}: {names}. A run resumes from the one whose path "
+        f"stands in its {_TAG}."
+    )
 
 
 def _write_whole(path: str, write: Any) -> None:

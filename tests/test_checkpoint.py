@@ -1,0 +1,307 @@
+import logging
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from maskrcnn_benchmark.config import cfg as global_cfg
+from maskrcnn_benchmark.modeling.backbone import build_backbone
+from maskrcnn_benchmark.solver import WarmupMultiStepLR
+from maskrcnn_benchmark.utils import checkpoint
+from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpointer
+
+
+def _training(folder="", seed=0, outputs=2):
+    """A model in training, as (model, optimizer, scheduler, checkpointer)."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, outputs))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scheduler = WarmupMultiStepLR(optimizer, (3, 5), warmup_iters=2)
+    return model, optimizer, scheduler, Checkpointer(model, optimizer, scheduler, str(folder), True)
+
+
+def _train(model, optimizer, scheduler, steps):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.ones(5, 3)).square().sum().backward()
+        optimizer.step()
+        scheduler.step()
+
+
+def _same(a: nn.Module, b: nn.Module) -> bool:
+    return all(map(torch.equal, a.state_dict().values(), b.state_dict().values()))
+
+
+# --- resuming and starting
+
+
+def test_resumed_training_continues_to_the_last_bit(tmp_path):
+    model, optimizer, scheduler, checkpointer = _training(tmp_path)
+    _train(model, optimizer, scheduler, 4)
+    checkpointer.save("model_0000004", iteration=4, rng=[torch.arange(3), 7])
+    _train(model, optimizer, scheduler, 3)
+
+    again, optimizer, scheduler, checkpointer = _training(tmp_path, seed=1)
+    extra = checkpointer.load("unused.pth")
+    assert checkpointer.resumed
+    assert extra["iteration"] == 4 and extra["rng"][0].tolist() == [0, 1, 2]
+    assert set(extra) == {"iteration", "rng"}
+    _train(again, optimizer, scheduler, 3)
+    assert _same(model, again)
+    assert scheduler.last_epoch == 7
+
+
+def test_weights_from_elsewhere_start_at_the_beginning(tmp_path, caplog):
+    model, optimizer, scheduler, checkpointer = _training(tmp_path / "old")
+    (tmp_path / "old").mkdir()
+    _train(model, optimizer, scheduler, 2)
+    checkpointer.save("model_final", iteration=2)
+
+    tuned, optimizer, scheduler, checkpointer = _training(tmp_path / "new", seed=1)
+    weights = str(tmp_path / "old" / "model_final.pth")
+    with caplog.at_level(logging.INFO):
+        assert checkpointer.load(weights) == {}
+    assert f"Starting at iteration 0 from the weights of {weights}" in caplog.text
+    assert not checkpointer.resumed and _same(model, tuned)
+    assert scheduler.last_epoch == 0 and not optimizer.state
+
+
+def test_fault_last_checkpoint_silently_turns_fine_tuning_into_resuming(tmp_path, caplog):
+    model, _, _, checkpointer = _training(tmp_path)
+    checkpointer.save("model_0000002", iteration=2)
+    torch.save(_training(seed=5)[0].state_dict(), tmp_path / "pretrained.pth")
+    again, _, _, checkpointer = _training(tmp_path, seed=1)
+    with caplog.at_level(logging.INFO):
+        extra = checkpointer.load(str(tmp_path / "pretrained.pth"))
+    assert extra == {"iteration": 2} and checkpointer.resumed and _same(model, again)
+    assert f"Resuming from {tmp_path / 'model_0000002.pth'}" in caplog.text
+    assert "pretrained.pth is not read, for" in caplog.text
+    assert "take another OUTPUT_DIR" in caplog.text
+
+
+def test_a_named_file_is_taken_although_there_is_a_last_one(tmp_path):
+    model, _, _, checkpointer = _training(tmp_path)
+    checkpointer.save("model_0000001", iteration=1)
+    later = _training(tmp_path, seed=1)[3]
+    later.save("model_0000002", iteration=2)
+    tested, _, _, checkpointer = _training(tmp_path, seed=2)
+    assert checkpointer.load(str(tmp_path / "model_0000001.pth"), use_latest=False) == {}
+    assert _same(model, tested) and not checkpointer.resumed
+
+
+def test_nothing_to_load(tmp_path, caplog):
+    checkpointer = _training(tmp_path)[3]
+    with caplog.at_level(logging.INFO):
+        assert checkpointer.load() == {}
+    assert "initial weights" in caplog.text
+    assert not checkpointer.has_checkpoint() and checkpointer.get_checkpoint_file() == ""
+
+
+def test_only_the_writing_process_with_a_folder_writes(tmp_path):
+    model = nn.Linear(2, 2)
+    Checkpointer(model, save_dir=str(tmp_path), save_to_disk=False).save("model")
+    Checkpointer(model, save_dir="", save_to_disk=True).save("model")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- last_checkpoint
+
+
+def test_a_moved_folder_resumes_from_its_own_file(tmp_path):
+    (tmp_path / "run").mkdir()
+    model, _, _, checkpointer = _training(tmp_path / "run")
+    checkpointer.save("model_0000001", iteration=1)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    again, _, _, checkpointer = _training(tmp_path / "moved", seed=1)
+    assert checkpointer.load()["iteration"] == 1 and _same(model, again)
+
+
+def test_a_relative_path_is_kept_as_in_the_original(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _training(".")[3].save("model_0000001", iteration=1)
+    assert (tmp_path / "last_checkpoint").read_text() == "./model_0000001.pth"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert _training(tmp_path, seed=1)[3].load()["iteration"] == 1
+
+
+def test_a_tag_that_leads_nowhere_says_what_to_do(tmp_path):
+    checkpointer = _training(tmp_path)[3]
+    checkpointer.save("model_0000001")
+    (tmp_path / "last_checkpoint").write_text("gone/model_0000002.pth")
+    with pytest.raises(FileNotFoundError, match="names 'gone/model_0000002.pth'") as caught:
+        checkpointer.load()
+    assert f"Checkpoints in {tmp_path}: model_0000001.pth" in str(caught.value)
+
+
+# --- whole or not at all
+
+KILLED_IN_MID_WRITE = """
+import os, signal, sys, torch
+from torch import nn
+from maskrcnn_benchmark.utils.checkpoint import Checkpointer
+checkpointer = Checkpointer(nn.Linear(2, 2), save_dir=sys.argv[1], save_to_disk=True)
+checkpointer.save("model_0000001", iteration=1)
+def half_a_save(data, file):
+    file.write(b"half of it")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+torch.save = half_a_save
+checkpointer.save(sys.argv[2], iteration=2)
+"""
+
+
+@pytest.mark.parametrize("name", ["model_0000001", "model_0000002"])
+def test_a_kill_in_mid_write_leaves_the_previous_checkpoint(tmp_path, name):
+    arguments = [sys.executable, "-c", KILLED_IN_MID_WRITE, str(tmp_path), name]
+    assert subprocess.run(arguments, check=False).returncode == -9
+    assert len(list(tmp_path.glob("*.writing"))) == 1
+    checkpointer = Checkpointer(nn.Linear(2, 2), save_dir=str(tmp_path), save_to_disk=True)
+    assert checkpointer.load()["iteration"] == 1
+    checkpointer.save("model_0000003", iteration=3)
+    assert not list(tmp_path.glob("*.writing"))
+    assert checkpointer.load()["iteration"] == 3
+
+
+def test_an_error_in_mid_write_leaves_the_previous_checkpoint(tmp_path):
+    checkpointer = _training(tmp_path)[3]
+    checkpointer.save("model", iteration=1)
+    with pytest.raises((pickle.PicklingError, AttributeError)):  # the latter before Python 3.12
+        checkpointer.save("model", iteration=2, bad=lambda: None)
+    assert checkpointer.load()["iteration"] == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model.pth"]
+
+
+@pytest.mark.parametrize("content", ["cut", b"", b"garbage", "list"])
+def test_a_bad_file_is_named_with_those_that_remain(tmp_path, content):
+    checkpointer = _training(tmp_path)[3]
+    checkpointer.save("model_0000001", iteration=1)
+    checkpointer.save("model_0000002", iteration=2)
+    bad = tmp_path / "model_0000002.pth"
+    if content == "list":
+        torch.save([1], bad)
+    else:
+        bad.write_bytes(bad.read_bytes()[:-700] if content == "cut" else content)
+    with pytest.raises(ValueError, match="model_0000002.pth") as caught:
+        checkpointer.load()
+    if content != "list":
+        assert f"Checkpoints in {tmp_path}: model_0000001.pth" in str(caught.value)
+
+
+# --- what may be in a file
+
+
+def test_a_missing_file_is_an_error_with_its_path(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file of weights '.*absent.pth'"):
+        _training(tmp_path)[3].load(str(tmp_path / "absent.pth"))
+
+
+class _Runs:
+    def __reduce__(self):
+        return os.mkdir, ("MARK",)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": _Runs()}, "bad.pth")
+    with pytest.raises(ValueError, match="bad.pth is refused"):
+        _training()[3].load("bad.pth")
+    assert not (tmp_path / "MARK").exists()
+
+
+def test_weights_of_quite_another_model_are_refused(tmp_path):
+    torch.save({"model": {"encoder.weight": torch.zeros(2)}}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="none of the weights fits.*encoder.weight.*0.weight"):
+        _training()[3].load(str(tmp_path / "other.pth"))
+
+
+def test_resuming_with_another_head_is_refused_and_starting_is_not(tmp_path):
+    _training(tmp_path)[3].save("model_0000001", iteration=1)
+    with pytest.raises(ValueError, match=r"model_0000001.pth was written.*1.weight \(2, 4\)"):
+        _training(tmp_path, outputs=5)[3].load()
+    other = _training(outputs=5)[3]
+    assert other.load(str(tmp_path / "model_0000001.pth")) == {}
+
+
+def test_resuming_with_other_frozen_parts_is_refused(tmp_path):
+    _training(tmp_path)[3].save("model_0000001", iteration=1)
+    model = _training()[0]
+    optimizer = torch.optim.SGD([model[0].weight], lr=0.1)
+    with pytest.raises(ValueError, match="other settings.*parameter group"):
+        Checkpointer(model, optimizer, save_dir=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_files_of_the_original_load(tmp_path, zipped):
+    """Names with "module.", an optimizer and a scheduler beside them; the old file format too."""
+    source = _training(seed=3)[0]
+    content = {
+        "model": {f"module.{k}": v for k, v in source.state_dict().items()},
+        "optimizer": {"state": {}, "param_groups": []},
+        "scheduler": {"milestones": (3, 5), "last_epoch": 9},
+        "iteration": 9,
+    }
+    path = tmp_path / "model_final.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    model, _, scheduler, checkpointer = _training()
+    assert checkpointer.load(str(path)) == {}
+    assert _same(source, model) and scheduler.last_epoch == 0
+
+
+# --- DetectronCheckpointer
+
+
+def _detectron(folder, bgr=True):
+    cfg = global_cfg.clone()
+    cfg.INPUT.TO_BGR255 = bgr
+    model = nn.Linear(2, 2)
+    return model, DetectronCheckpointer(cfg, model, save_dir=str(folder), save_to_disk=True)
+
+
+@pytest.mark.parametrize("bgr", [True, False], ids=["BGR", "RGB"])
+def test_channel_order_is_recorded_and_another_one_refused(tmp_path, bgr):
+    model, checkpointer = _detectron(tmp_path, bgr)
+    checkpointer.save("model", iteration=1)
+    order = {True: "BGR", False: "RGB"}[bgr]
+    path = tmp_path / "model.pth"
+    assert torch.load(path)["channel_order"] == order
+    again, same = _detectron(tmp_path, bgr)
+    assert same.load() == {"iteration": 1} and _same(model, again)
+    for folder, f in ((tmp_path, None), ("", str(path))):  # resuming, starting
+        with pytest.raises(ValueError, match=f"was trained on {order}.*TO_BGR255 {bgr} "):
+            _detectron(folder, not bgr)[1].load(f)
+
+
+def test_files_without_a_channel_order_and_bare_weights_load(tmp_path):
+    source = nn.Linear(2, 2)
+    torch.save(source.state_dict(), tmp_path / "bare.pth")
+    torch.save({"model": source.state_dict()}, tmp_path / "original.pth")
+    for name in ("bare.pth", "original.pth"):
+        model, checkpointer = _detectron("", bgr=False)
+        assert checkpointer.load(str(tmp_path / name)) == {}
+        assert _same(source, model)
+
+
+def test_catalog_names_and_urls_lead_to_detectron_pickles(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    body = build_backbone(global_cfg.clone()).body
+    weight = np.full(tuple(body.stem.conv1.weight.shape), 0.5, np.float32)
+    source = tmp_path / "R-50.pkl"
+    source.write_bytes(pickle.dumps({"blobs": {"conv1_w": weight}}, 2))
+    catalog = tmp_path / "catalog.py"
+    catalog.write_text(
+        "class ModelCatalog:\n"
+        "    def get(name):\n"
+        "        return {'ImageNetPretrained/MSRA/R-50': 'http://weights/R-50.pkl'}[name]\n"
+    )
+    monkeypatch.setattr(checkpoint, "cache_url", {"http://weights/R-50.pkl": str(source)}.get)
+    cfg = global_cfg.clone()
+    cfg.PATHS_CATALOG = str(catalog)
+    checkpointer = DetectronCheckpointer(cfg, body)
+    assert checkpointer.load("catalog://ImageNetPretrained/MSRA/R-50") == {}
+    assert (body.stem.conv1.weight == 0.5).all()

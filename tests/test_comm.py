@@ -1,0 +1,49 @@
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from maskrcnn_benchmark.utils import comm
+
+
+def test_alone():
+    assert comm.get_world_size() == 1
+    assert comm.get_rank() == 0
+    assert comm.is_main_process()
+    assert comm.synchronize() is None
+    assert comm.all_gather({"a": 1}) == [{"a": 1}]
+    losses = {"loss": torch.tensor(2.0)}
+    assert comm.reduce_dict(losses) is losses
+
+
+def _work(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    # Of different size on each process.
+    gathered = comm.all_gather({"rank": comm.get_rank(), "boxes": torch.ones(3 * rank + 1, 4)})
+    # The keys come in another order on each process.
+    names = ["b", "a"] if rank else ["a", "b"]
+    losses = {name: torch.tensor({"a": 1.0, "b": 10.0}[name] + rank) for name in names}
+    mean = comm.reduce_dict(losses)
+    total = comm.reduce_dict(losses, average=False)
+    comm.synchronize()
+    result = {
+        "world": comm.get_world_size(),
+        "main": comm.is_main_process(),
+        "ranks": [part["rank"] for part in gathered],
+        "lengths": [len(part["boxes"]) for part in gathered],
+        "mean": {k: v.item() for k, v in mean.items()},
+        "total": {k: v.item() for k, v in total.items()},
+    }
+    torch.save(result, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes(tmp_path):
+    mp.spawn(_work, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for result in (first, second):
+        assert result["world"] == 2
+        assert result["ranks"] == [0, 1]
+        assert result["lengths"] == [1, 4]
+    assert (first["main"], second["main"]) == (True, False)
+    assert first["mean"] == {"a": 1.5, "b": 10.5}  # (1 + 2) / 2, (10 + 11) / 2
+    assert first["total"] == {"a": 3.0, "b": 21.0}

@@ -1,0 +1,31 @@
+import pytest
+
+from maskrcnn_benchmark.utils.registry import Registry
+
+
+def test_register_by_call_and_by_stacked_decorators():
+    registry = Registry({"first": 1})
+    registry.register("second", 2)
+
+    @registry.register("third")
+    @registry.register("nickname")
+    def build():
+        return 3
+
+    assert registry["first"] == 1 and registry["second"] == 2
+    assert registry["third"] is registry["nickname"] is build
+    assert build() == 3  # the decorator gives the function back
+
+
+def test_a_name_is_taken_once():
+    registry = Registry({"body": 1})
+    with pytest.raises(ValueError, match="'body' is already registered"):
+        registry.register("body", 2)
+    assert registry["body"] == 1
+
+
+def test_unknown_name_lists_the_known():
+    registry = Registry(b=1, a=2)
+    with pytest.raises(KeyError, match="'c' is not registered; there are: a, b"):
+        registry["c"]
+    assert "c" not in registry and registry.get("c") is None
