@@ -1,0 +1,120 @@
+"""Evaluation: what is kept of predictions, put in order, and judged."""
+
+import logging
+
+import pytest
+import torch
+from made_data import boxlist, make_coco_folder
+from torch import nn
+
+from maskrcnn_benchmark.config import cfg as default_cfg
+from maskrcnn_benchmark.data.datasets import COCODataset
+from maskrcnn_benchmark.engine import inference as inference_module
+from maskrcnn_benchmark.engine.inference import compute_on_dataset, inference, run_test
+from maskrcnn_benchmark.engine.precision import autocast
+from maskrcnn_benchmark.structures.image_list import to_image_list
+from maskrcnn_benchmark.utils.timer import Timer
+
+CPU = torch.device("cpu")
+
+
+class Echo(nn.Module):
+    """Predicts for each image one box whose score is the image's first pixel."""
+
+    def forward(self, images):
+        self.mode = (self.training, torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))
+        return [
+            boxlist([[3, 2, 9, 7]], (12, 9), scores=image[0, 0, :1], labels=torch.tensor([1]))
+            for image in images.tensors
+        ]
+
+
+def batches(*ids):
+    """One batch for each tuple of ids; image k is filled with k / 10."""
+    for batch in ids:
+        images = [torch.full((3, 9, 12), k / 10) for k in batch]
+        yield to_image_list(images), [None] * len(batch), list(batch)
+
+
+def test_every_prediction_is_kept_by_its_image():
+    model, timer = Echo(), Timer()
+    kept = compute_on_dataset(model, batches((4, 1), (0,)), CPU, bbox_aug=False, timer=timer)
+    assert {k: round(p.get_field("scores").item(), 4) for k, p in kept.items()} == {
+        4: 0.4,
+        1: 0.1,
+        0: 0.0,
+    }
+    assert model.mode == (False, False, False) and timer.calls == 2
+
+
+def test_predictions_can_be_made_smaller_at_once_and_precision_lowered():
+    model = Echo()
+    kept = compute_on_dataset(
+        *(model, batches((2,)), CPU, False),
+        dtype="bfloat16",
+        convert=lambda image_id, prediction: (image_id, len(prediction)),
+    )
+    assert kept == {2: (2, 1)} and model.mode == (False, False, True)
+
+
+def test_missing_predictions_are_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert inference_module._gather_predictions({2: "c", 0: "a"}, 3) == ["a", "c"]
+    assert "2 of 3 images have predictions" in caplog.text
+
+
+def test_coco_set_judged_and_written(tmp_path):
+    annotations = [
+        {"image_id": 7, "category_id": 5, "bbox": [3, 2, 7, 6]},
+        {"image_id": 9, "category_id": 5, "bbox": [3, 2, 7, 6]},
+    ]
+    file, images = make_coco_folder(
+        tmp_path / "coco", {7: (12, 9), 9: (12, 9)}, {5: "x"}, annotations
+    )
+    dataset = COCODataset(str(file), str(images))
+    loader = _Loader(dataset, list(batches((1,), (0,))))
+    results, _ = inference(Echo(), loader, "made", device="cpu", output_folder=str(tmp_path))
+    # the box (3, 2) to (9, 7), ends included, is the ground truth's 7 x 6
+    assert results.results["bbox"]["AP"] == pytest.approx(1.0)
+    saved = torch.load(tmp_path / "predictions.pth", weights_only=False)
+    assert [round(p.get_field("scores").item(), 4) for p in saved] == [0.0, 0.1]
+
+
+class _Loader(list):
+    def __init__(self, dataset, batches):
+        super().__init__(batches)
+        self.dataset = dataset
+
+
+def test_run_test_goes_through_all_sets(tmp_path, monkeypatch):
+    seen = []
+
+    def fake_inference(model, loader, **options):
+        seen.append((loader, options))
+        return loader
+
+    monkeypatch.setattr(inference_module, "inference", fake_inference)
+    monkeypatch.setattr(inference_module, "make_data_loader", lambda *_, **__: ["first", "second"])
+    cfg = default_cfg.clone()
+    cfg.DATASETS.TEST = ("dota:/data/my val", "coco_2014_minival")
+    cfg.OUTPUT_DIR, cfg.MODEL.MASK_ON, cfg.DTYPE = str(tmp_path), True, "bfloat16"
+    results = run_test(cfg, Echo(), distributed=False)
+    assert results == {"dota_data_my_val": "first", "coco_2014_minival": "second"}
+    for (loader, options), folder in zip(seen, results, strict=True):
+        assert options["output_folder"] == str(tmp_path / "inference" / folder), loader
+        assert (tmp_path / "inference" / folder).is_dir()
+        assert options["iou_types"] == ("bbox", "segm") and options["dtype"] == "bfloat16"
+    run_test(cfg, Echo(), distributed=False, output_dir="")
+    assert seen[-1][1]["output_folder"] is None
+
+
+def test_test_time_augmentation_is_refused_for_now():
+    with pytest.raises(ValueError, match="BBOX_AUG"):
+        compute_on_dataset(Echo(), batches((1,)), CPU, bbox_aug=True)
+
+
+def test_autocast_by_name():
+    with autocast("float32", CPU):
+        assert torch.ones(2, 2).mm(torch.ones(2, 2)).dtype == torch.float32
+    with autocast("bfloat16", CPU):
+        assert torch.ones(2, 2).mm(torch.ones(2, 2)).dtype == torch.bfloat16

@@ -1,0 +1,264 @@
+"""From drawn scenes to predictions through the tools, as a user types them; a tiny Mask R-CNN."""
+
+import json
+import logging
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from launching import ROOT, launch
+
+from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.dota.submission import read_task_folder
+from maskrcnn_benchmark.engine.inference import run_test
+from maskrcnn_benchmark.engine.random_state import seed_everything
+from maskrcnn_benchmark.engine.run import load_config
+from maskrcnn_benchmark.engine.training_log import read_metrics
+
+SETTINGS = """
+MODEL:
+  META_ARCHITECTURE: "GeneralizedRCNN"
+  DEVICE: "{device}"
+  MASK_ON: True
+  BACKBONE: {{CONV_BODY: "R-50-FPN", FREEZE_CONV_BODY_AT: 0}}
+  RESNETS:
+    STEM_FUNC: "StemWithGN"
+    TRANS_FUNC: "BottleneckWithGN"
+    STEM_OUT_CHANNELS: 8
+    WIDTH_PER_GROUP: 8
+    RES2_OUT_CHANNELS: 16
+    BACKBONE_OUT_CHANNELS: 16
+  GROUP_NORM: {{NUM_GROUPS: 4}}
+  RPN:
+    USE_FPN: True
+    ANCHOR_SIZES: (8, 16, 32, 64, 128)
+    ANCHOR_STRIDE: (4, 8, 16, 32, 64)
+    PRE_NMS_TOP_N_TRAIN: 200
+    PRE_NMS_TOP_N_TEST: 100
+    POST_NMS_TOP_N_TEST: 50
+    FPN_POST_NMS_TOP_N_TRAIN: 100
+    FPN_POST_NMS_TOP_N_TEST: 50
+  ROI_HEADS: {{USE_FPN: True, BATCH_SIZE_PER_IMAGE: 32, SCORE_THRESH: 0.0, DETECTIONS_PER_IMG: 20}}
+  ROI_BOX_HEAD:
+    NUM_CLASSES: 16
+    MLP_HEAD_DIM: 32
+    POOLER_RESOLUTION: 7
+    POOLER_SCALES: (0.25, 0.125, 0.0625, 0.03125)
+    POOLER_SAMPLING_RATIO: 2
+    FEATURE_EXTRACTOR: "FPN2MLPFeatureExtractor"
+    PREDICTOR: "FPNPredictor"
+  ROI_MASK_HEAD:
+    POOLER_SCALES: (0.25, 0.125, 0.0625, 0.03125)
+    FEATURE_EXTRACTOR: "MaskRCNNFPNFeatureExtractor"
+    PREDICTOR: "MaskRCNNC4Predictor"
+    CONV_LAYERS: (16, 16)
+    POOLER_RESOLUTION: 14
+    POOLER_SAMPLING_RATIO: 2
+    RESOLUTION: 28
+    SHARE_BOX_FEATURE_EXTRACTOR: False
+INPUT: {{MIN_SIZE_TRAIN: (96,), MAX_SIZE_TRAIN: 128, MIN_SIZE_TEST: 96, MAX_SIZE_TEST: 128}}
+DATASETS: {{TRAIN: ("dota:{data}/train",), TEST: ("dota:{data}/val_tiles",)}}
+DATALOADER: {{SIZE_DIVISIBILITY: 32, NUM_WORKERS: 0}}
+DOTA: {{TILE: 112, OVERLAP: 32}}
+SOLVER: {{BASE_LR: 0.01, MAX_ITER: 2, IMS_PER_BATCH: 2, CHECKPOINT_PERIOD: 100}}
+TEST: {{IMS_PER_BATCH: 2}}
+OUTPUT_DIR: "{data}/run"
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with train/ and val/ (drawn), val_tiles/ (split) and settings.yaml."""
+    folder = tmp_path_factory.mktemp("toy")
+    toy = ["tools/dota.py", "toy"]
+    look = ["--size", "160x128", "--objects", "10"]
+    for name, images, seed in (("train", "3", "1"), ("val", "2", "2")):
+        done = launch(*toy, folder / name, "--images", images, *look, "--seed", seed)
+        assert done.returncode == 0, done.stderr
+    split = ["tools/dota.py", "split", folder / "val", folder / "val_tiles"]
+    done = launch(*split, "--size", "112", "--overlap", "32")
+    assert done.returncode == 0, done.stderr
+    (folder / "settings.yaml").write_text(SETTINGS.format(device="cpu", data=folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    """The folder of a finished run of two iterations; what train_net printed."""
+    (data / "cuda.yaml").write_text(SETTINGS.format(device="cuda", data=data))
+    done = launch(
+        *("tools/train_net.py", "--config-file", data / "cuda.yaml", "--skip-test"),
+        *("SOLVER.TEST_PERIOD", "2"),
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert done.returncode == 0, done.stderr
+    return data / "run", done.stdout
+
+
+@pytest.fixture(scope="module")
+def tested(data, trained):
+    """The folder of test_net's results on the split set."""
+    done = launch("tools/test_net.py", "--config-file", data / "settings.yaml")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (trained[0] / "inference").iterdir()
+    return folder
+
+
+def load_tool(name):
+    spec = util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def train_here(data, output_dir, *opts, seed=None):
+    """train_net's train() in this process; returns the model."""
+    cfg = load_config(str(data / "settings.yaml"), ["OUTPUT_DIR", str(output_dir), *opts])
+    Path(output_dir).mkdir(exist_ok=True)
+    seed_everything(cfg.SOLVER.SEED if seed is None else seed)
+    return load_tool("train_net").train(cfg, 0, False)
+
+
+def same_weights(a, b):
+    pairs = zip(a.state_dict().items(), b.state_dict().items(), strict=True)
+    return all(name == other and torch.equal(x, y) for (name, x), (other, y) in pairs)
+
+
+def test_training_leaves_everything(trained):
+    run, printed = trained
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        *("log.txt", "metrics.jsonl", "config.yml", "labels.json"),
+        *("model_final.pth", "last_checkpoint"),
+    }
+    assert json.loads((run / "labels.json").read_text())["7"] == "ship"
+    assert printed.count("MODEL.DEVICE is 'cuda' but there is no GPU: running on the CPU") == 1
+    assert "eta: 0:00:00  iter: 2" in printed and "max mem:" in printed
+    rows = read_metrics(run / "metrics.jsonl")
+    assert [row["iteration"] for row in rows] == [1, 2, 2]
+    losses = {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "loss_rpn_box_reg"}
+    assert losses <= rows[0].keys()
+    # TEST_PERIOD 2: figures of the test set and losses on it
+    assert "val/loss_mask" in rows[2]
+    assert any(name.endswith("task2/voc07@0.5/mAP") for name in rows[2])
+
+
+def test_test_net_writes_results_of_full_images(data, tested):
+    metrics = json.loads((tested / "metrics.json").read_text())
+    assert set(metrics) == {"task1", "task2"}
+    assert set(metrics["task2"]) == {"voc07@0.5", "area@0.5", "area@0.75"}
+    labelled = sum(
+        len(path.read_text().split("\n")) - 1 for path in (data / "val" / "labelTxt").iterdir()
+    )
+    classes = metrics["task2"]["voc07@0.5"]["classes"]
+    assert 0 < sum(entry["npos"] for entry in classes.values()) <= labelled
+    assert sum(entry["ndet"] for entry in classes.values()) > 0
+    names = {name for result in read_task_folder(tested, 2).values() for name in result.image_names}
+    assert names <= {path.stem for path in (data / "val" / "images").iterdir()}  # no tiles
+    assert "mAP" in (tested / "ap_table.txt").read_text()
+
+
+def test_two_processes_train_and_judge_as_one_does(data, trained, tested, tmp_path):
+    ckpt = ["--ckpt", trained[0] / "model_final.pth"]
+    tiles = len(list((data / "val_tiles" / "images").iterdir()))
+    done = launch(
+        *("tools/test_net.py", "--config-file", data / "settings.yaml", *ckpt),
+        *("OUTPUT_DIR", tmp_path, "DATASETS.TEST", f"('dota:{data}/val_tiles',)"),
+        processes=2,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "inference").iterdir()
+    for path in sorted(tested.glob("Task*.txt")):
+        assert (folder / path.name).read_text() == path.read_text(), tiles
+    assert json.loads((folder / "metrics.json").read_text()) == json.loads(
+        (tested / "metrics.json").read_text()
+    )
+
+
+def test_predict_whole_images(data, trained, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in (data / "val" / "images").iterdir():
+        (images / path.name).write_bytes(path.read_bytes())
+    (images / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "found"
+    done = launch(
+        *("tools/predict.py", "--config-file", data / "settings.yaml"),
+        *("--weights", trained[0] / "model_final.pth", "--out", out, "--score", "0.0"),
+        images,
+    )
+    assert done.returncode == 1 and "broken.png" in done.stdout  # said and passed over
+    found = json.loads((out / "detections.json").read_text())
+    names = sorted(path.stem for path in (data / "val" / "images").iterdir())
+    assert sorted(found["images"]) == names and found["score"] == 0.0
+    results = read_task_folder(out, 2)
+    for name in names:
+        entry = found["images"][name]
+        assert (entry["width"], entry["height"]) == (160, 128)
+        assert read_image(out / f"{name}_detections.jpg").shape == (128, 160, 3)
+        objects = entry["detections"]
+        written = sum(result.image_names.count(name) for result in results.values())
+        assert len(objects) == written > 0
+        boxes = np.array([item["box"] for item in objects])
+        assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes[:, 2].max() > 112  # beyond a tile
+        assert np.shape([item["corners"] for item in objects]) == (len(objects), 4, 2)
+    assert list(out.glob("Task1_*.txt"))
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "told"),
+    [
+        ("train_net", ["--config-file", "nowhere.yaml"], "nowhere.yaml: no such config file"),
+        ("test_net", ["--config-file", "SETTINGS", "--ckpt", "no.pth"], "no.pth"),
+    ],
+    ids=["config", "checkpoint"],
+)
+def test_errors_are_one_line_and_status_2(data, tool, arguments, told):
+    arguments = [str(data / "settings.yaml") if a == "SETTINGS" else a for a in arguments]
+    done = launch(f"tools/{tool}.py", *arguments)
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert told in line and "Traceback" not in done.stderr
+
+
+def test_resumed_training_equals_uninterrupted_bit_for_bit(data, tmp_path):
+    whole = train_here(data, tmp_path / "whole", "SOLVER.MAX_ITER", "4")
+    again = train_here(data, tmp_path / "again", "SOLVER.MAX_ITER", "4")
+    assert same_weights(whole, again)
+    opts = ["SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "2"]
+    train_here(data, tmp_path / "parts", *opts)
+    half = tmp_path / "parts" / "model_0000002.pth"
+    (tmp_path / "parts" / "last_checkpoint").write_text(str(half))
+    resumed = train_here(data, tmp_path / "parts", *opts, "DATALOADER.NUM_WORKERS", "1", seed=77)
+    assert same_weights(whole, resumed)
+
+
+def test_fault_last_checkpoint_turns_fine_tuning_into_resuming(data, trained, tmp_path, caplog):
+    run, _ = trained
+    weight = ["MODEL.WEIGHT", str(run / "model_final.pth")]
+    with caplog.at_level(logging.INFO):
+        tuned = train_here(data, tmp_path / "tuned", *weight, "SOLVER.BASE_LR", "0.0")
+    assert "Start training at iteration 0 of 2" in caplog.text
+    rows = read_metrics(tmp_path / "tuned" / "metrics.jsonl")
+    assert [row["iteration"] for row in rows] == [1, 2]
+    start = torch.load(run / "model_final.pth", weights_only=True)["model"]
+    # with learning rate 0 the weights are those that it started from
+    assert all(torch.equal(start[name], value) for name, value in tuned.state_dict().items())
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        train_here(data, tmp_path / "tuned", *weight)
+    assert "Resuming from" in caplog.text and "This run is finished: 2 of 2" in caplog.text
+
+
+def test_evaluation_of_raw_images_cuts_them_in_memory(data, trained):
+    opts = ["DATASETS.TEST", f"('dota:{data}/val',)", "MODEL.WEIGHT", ""]
+    cfg = load_config(str(data / "settings.yaml"), opts)
+    model = load_tool("train_net").build_detection_model(cfg)
+    model.load_state_dict(torch.load(trained[0] / "model_final.pth", weights_only=True)["model"])
+    results = run_test(cfg, model, distributed=False, output_dir="")
+    tiles = run_test(
+        load_config(str(data / "settings.yaml"), []), model, distributed=False, output_dir=""
+    )
+    assert list(results.values()) == list(tiles.values())
