@@ -7,7 +7,6 @@ torchrun --nproc_per_node=8 tools/train_net.py --config-file configs/dota/….ya
 from maskrcnn_benchmark.utils.env import setup_environment  # noqa: F401  isort:skip
 
 import argparse
-import logging
 import os
 
 import torch
@@ -19,7 +18,6 @@ from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
-from maskrcnn_benchmark.utils.collect_env import collect_env_info
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process
 from maskrcnn_benchmark.utils.miscellaneous import save_config
 
@@ -72,11 +70,7 @@ def main() -> None:
     add_run_arguments(parser)
     args = parser.parse_args()
     cfg = start_run(args.config_file, args.opts, args.local_rank, log_to_file=True)
-    logger = logging.getLogger("maskrcnn_benchmark")
-    logger.info("Environment:\n%s", collect_env_info())
-    logger.info("Settings:\n%s", cfg)
     save_config(cfg, os.path.join(cfg.OUTPUT_DIR, "config.yml"))
-
     distributed = get_world_size() > 1
     local_rank = int(os.environ.get("LOCAL_RANK", args.local_rank))
     model = train(cfg, local_rank, distributed)

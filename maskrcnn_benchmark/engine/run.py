@@ -88,7 +88,10 @@ def start_run(config_file: str, opts: Sequence[str], local_rank: int, log_to_fil
     logger = setup_logger("maskrcnn_benchmark", save_dir, get_rank())
     if cfg.MODEL.DEVICE != wanted:
         logger.info("MODEL.DEVICE is %r but there is no GPU: running on the CPU", wanted)
-    logger.info("%d process(es), settings from %s", get_world_size(), config_file)
+    logger.info(
+        "%d process(es) on %s, PyTorch %s, settings from %s",
+        *(get_world_size(), _device_title(cfg.MODEL.DEVICE), torch.__version__, config_file),
+    )
     seed_everything(cfg.SOLVER.SEED + get_rank())
     return cfg
 
@@ -122,6 +125,12 @@ def _join_processes(device_name: str, local_rank: int) -> None:
     if on_gpu:
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if on_gpu else "gloo")
+
+
+def _device_title(device_name: str) -> str:
+    if device_name.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    return f"{device_name} with {torch.get_num_threads()} threads each"
 
 
 def _one_line(error: Exception) -> str:

@@ -114,9 +114,9 @@ def do_train(
 
             # "stop" goes along, so that all processes stop after the same iteration
             asked = torch.tensor(float(stop.requested), device=device)
-            scalars = _to_numbers(reduce_loss_dict({**loss_dict, "stop": asked}))
-            stopping = scalars.pop("stop") > 0 and iteration < max_iter
-            scalars["loss"] = sum(scalars.values())
+            numbers = _to_numbers(reduce_loss_dict({**loss_dict, "stop": asked}))
+            stopping = numbers.pop("stop") > 0 and iteration < max_iter
+            scalars = {"loss": sum(numbers.values()), **numbers}
             if not math.isfinite(scalars["loss"]):
                 _stop_at_non_finite_loss(iteration, loss_dict, targets, image_ids)
 
