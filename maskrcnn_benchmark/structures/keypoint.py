@@ -1,4 +1,4 @@
-"""Key points of objects, with COCO's convention: x, y, visibility, and x = y = 0 where that is 0."""
+"""Key points of objects as in COCO: x, y, visibility, and x = y = 0 where that is 0."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
