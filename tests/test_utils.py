@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -108,6 +110,16 @@ def test_detectron_files_of_one_name_do_not_collide(tmp_path):
         url = (folder / "model_final.pkl").as_uri()
         names.append(model_zoo.cache_url(url, tmp_path / "zoo", progress=False))
     assert [open(name).read() for name in names] == ["e2e_mask", "e2e_faster"]
+
+
+def test_fault_does_not_run_on_a_current_pytorch():
+    """No apex, torch._six or compiled operators, and none of numpy's removed names."""
+    gone = re.compile(r"\bapex\b|torch\._six|\bTHC|np\.(float|int|object|bool)\b(?!_)")
+    package = Path(env.__file__).parents[1]
+    sources = {path: path.read_text() for path in package.rglob("*.py")}
+    assert len(sources) > 30
+    assert [str(path) for path, text in sources.items() if gone.search(text)] == []
+    assert not [name for name in sys.modules if name == "apex"]
 
 
 @pytest.mark.slow  # asks the system's tools for some seconds

@@ -9,7 +9,8 @@ from maskrcnn_benchmark.config import cfg as global_cfg
 from maskrcnn_benchmark.layers import Conv2d
 
 # group_norm() takes no config (other projects call it without one), yet a model may be built
-# from another config than the global one: building it leaves its settings here.
+# from another config than the global one: build_backbone, which makes the first part, leaves the
+# settings here.
 _group_norm_settings: CfgNode | None = None
 
 

@@ -19,7 +19,6 @@ from . import resnet
 @registry.BACKBONES.register("R-101-C5")
 def build_resnet_backbone(cfg: CfgNode) -> nn.Module:
     """Build a ResNet that gives one feature map, of stride 16 (C4) or 32 (C5)."""
-    set_group_norm_from_cfg(cfg)
     return _backbone(cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS, body=resnet.ResNet(cfg))
 
 
@@ -28,7 +27,6 @@ def build_resnet_backbone(cfg: CfgNode) -> nn.Module:
 @registry.BACKBONES.register("R-152-FPN")
 def build_resnet_fpn_backbone(cfg: CfgNode) -> nn.Module:
     """Build a ResNet with FPN: maps of strides 4, 8, 16, 32, 64."""
-    set_group_norm_from_cfg(cfg)
     body = resnet.ResNet(cfg)
     return _with_fpn(cfg, body, first_level=1, top_blocks=fpn_module.LastLevelMaxPool())
 
@@ -37,7 +35,6 @@ def build_resnet_fpn_backbone(cfg: CfgNode) -> nn.Module:
 @registry.BACKBONES.register("R-101-FPN-RETINANET")
 def build_resnet_fpn_p3p7_backbone(cfg: CfgNode) -> nn.Module:
     """Build a ResNet with RetinaNet's FPN: maps of strides 8, 16, 32, 64, 128."""
-    set_group_norm_from_cfg(cfg)
     body = resnet.ResNet(cfg)
     out_channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
     c5_channels = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS * 8
@@ -56,9 +53,7 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
     return registry.BACKBONES[name](cfg)
 
 
-def _with_fpn(
-    cfg: CfgNode, body: nn.Module, first_level: int, top_blocks: nn.Module
-) -> nn.Module:
+def _with_fpn(cfg: CfgNode, body: nn.Module, first_level: int, top_blocks: nn.Module) -> nn.Module:
     out_channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
     levels = (cfg.MODEL.RESNETS.RES2_OUT_CHANNELS * 2**i for i in range(4))
     fpn = fpn_module.FPN(
