@@ -103,7 +103,9 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
             polygons = [obj["segmentation"] for obj in objects]
             target.add_field("masks", SegmentationMask(polygons, size, mode="poly"))
         if "keypoints" in fields:
-            points = [obj["keypoints"] for obj in objects]
+            numbers = [obj["keypoints"] for obj in objects]
+            points = torch.tensor(numbers, dtype=torch.float32)
+            points = points.reshape(-1, len(fields["keypoints"]) // 3, 3)  # [N, K, 3]
             target.add_field("keypoints", PersonKeypoints(points, size))
         return target
 
