@@ -45,7 +45,7 @@ KINDS = {
     "plane": Kind((54, 72), (50, 68), 10, weight=2.5),
     "small-vehicle": Kind((32, 40), (16, 20), 6, aisle=26, between=4, weight=0.7),
     "large-vehicle": Kind((60, 82), (19, 24), 8, aisle=30, between=6, weight=1.2),
-    "ship": Kind((52, 86), (18, 26), 7, aisle=22, between=14, weight=1.6),
+    "ship": Kind((52, 86), (18, 26), 7, aisle=22, between=14, weight=2.0),
     "tennis-court": Kind((70, 82), (36, 42), 12, weight=1.6),
     "storage-tank": Kind((34, 56), (34, 56), 12, upright=True, weight=1.2),
     "swimming-pool": Kind((36, 50), (22, 30), 22, weight=1.1),

@@ -1,0 +1,242 @@
+"""Cut a DOTA-format folder into a folder of tiles.
+
+    SOURCE/images/P0706.png             DESTINATION/images/P0706__1__0___0.png, ...
+    SOURCE/labelTxt/P0706.txt     ->    DESTINATION/labelTxt/P0706__1__0___0.txt, ...
+                                        DESTINATION/labelTxt-original/P0706.txt   (a copy)
+                                        DESTINATION/tiles.json
+
+Tiles, names and clipped labels are those of dota/tiles.py. tiles.json holds {"tile", "overlap",
+"rule", "sources": {name: {"width", "height", "bytes", "tiles": [names]}}} and is there only when
+all is finished. Until then tiles-unfinished.jsonl has the settings in its first line and a line for
+each finished source, so that a run which was interrupted goes on where it stopped.
+"""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from maskrcnn_benchmark.data.image_io import read_image, write_image
+from maskrcnn_benchmark.dota.annotations import read_labels, write_labels
+from maskrcnn_benchmark.dota.text_files import write_text
+from maskrcnn_benchmark.dota.tiles import RULE, clip_labels, tile_grid, tile_name
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+FINISHED = "tiles.json"
+JOURNAL = "tiles-unfinished.jsonl"
+ORIGINALS = "labelTxt-original"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One source image's way to its tiles; plain values, so that another process can take it."""
+
+    image: Path
+    labels: Path | None  # None: the whole folder has no labels
+    destination: Path
+    tile: int
+    overlap: int
+
+
+def split_folder(
+    source: str | Path,
+    destination: str | Path,
+    tile: int,
+    overlap: int,
+    workers: int = 1,
+    report: Callable[[str], None] = print,
+) -> int:
+    """Cut all images of a folder into tiles, and their labels with them.
+
+    Sources that are finished in the destination, unchanged since, are passed over.
+
+    Args:
+        source: holds images/ and, unless its labels are not known, labelTxt/. An image without a
+            label file counts as one without objects.
+        destination: new, or one that was made with the same settings.
+        tile, overlap: pixels; tile 0 copies each image as one tile.
+        workers: how many processes cut.
+        report: is told what the user should know.
+
+    Returns:
+        How many tiles there are now.
+
+    Raises:
+        FileNotFoundError: no images/ in the source, or none in it.
+        ValueError: impossible settings, settings other than the destination's, two images of one
+            name, an unreadable image or a malformed label, by name.
+    """
+    source, destination = Path(source), Path(destination)
+    tile_grid(tile or 1, tile or 1, tile, overlap)  # refuses impossible settings before any work
+    images = _find_images(source)
+    with_labels = (source / "labelTxt").is_dir()
+    if not with_labels:
+        report(f"{source}: has no labelTxt, so only images are cut")
+    settings = {"tile": tile, "overlap": overlap, "rule": RULE}
+    finished = _read_finished(destination, settings)
+    jobs = []
+    for name, image in images.items():
+        labels = source / "labelTxt" / f"{name}.txt" if with_labels else None
+        job = _Job(image, labels, destination, tile, overlap)
+        if name not in finished or not _is_unchanged(job, finished[name]):
+            finished.pop(name, None)
+            jobs.append(job)
+    strangers = sorted(set(finished) - set(images))
+    if strangers:
+        report(f"{destination}: keeps the tiles of {len(strangers)} images not in {source}")
+    if jobs:
+        _make_folders(destination, with_labels)
+        _write_journal(destination, settings, finished)
+        (destination / FINISHED).unlink(missing_ok=True)
+        _run(jobs, finished, workers)
+    _finish(destination, settings, finished)
+    return sum(len(entry["tiles"]) for entry in finished.values())
+
+
+def _find_images(source: Path) -> dict[str, Path]:
+    folder = source / "images"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{source}: expected a folder images/ in it")
+    images: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in images:
+            raise ValueError(
+                f"{path}: {images[path.stem].name} has the same name; their labels and tiles "
+                "could not be told apart"
+            )
+        images[path.stem] = path
+    if not images:
+        raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return images
+
+
+def _read_finished(destination: Path, settings: dict) -> dict[str, dict]:
+    """Read which sources are finished, from tiles.json or from an interrupted run's journal."""
+    if (destination / JOURNAL).is_file():
+        lines = (destination / JOURNAL).read_text(encoding="utf-8").splitlines()
+        entries = [entry for entry in map(_parse_line, lines) if entry is not None]
+        made_with = entries[0] if entries else settings
+        finished = {entry.pop("name"): entry for entry in entries[1:]}
+    elif (destination / FINISHED).is_file():
+        made_with = json.loads((destination / FINISHED).read_text(encoding="utf-8"))
+        finished = made_with.pop("sources")
+    elif (destination / "images").is_dir() and any((destination / "images").iterdir()):
+        raise ValueError(
+            f"{destination}: holds images that `split` did not make; name a new folder"
+        )
+    else:
+        return {}
+    if made_with != settings:
+        was, now = (f"tile {s['tile']}, overlap {s['overlap']}" for s in (made_with, settings))
+        raise ValueError(
+            f"{destination}: was made with other settings ({was}, not {now}) or by another "
+            "version; name a new folder or delete this one"
+        )
+    return finished
+
+
+def _parse_line(line: str) -> dict | None:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:  # the line that was being written when the run was killed
+        return None
+
+
+def _is_unchanged(job: _Job, entry: dict) -> bool:
+    """Whether a source's tiles are all there and made from its present image and labels."""
+    if entry["bytes"] != job.image.stat().st_size:
+        return False
+    folder = job.destination
+    present = all((folder / "images" / f"{name}.png").is_file() for name in entry["tiles"])
+    if job.labels is None or not present:
+        return present
+    copy = folder / ORIGINALS / f"{job.image.stem}.txt"
+    labels = job.labels.read_bytes() if job.labels.is_file() else b""
+    return (
+        copy.is_file()
+        and copy.read_bytes() == labels
+        and all((folder / "labelTxt" / f"{name}.txt").is_file() for name in entry["tiles"])
+    )
+
+
+def _make_folders(destination: Path, with_labels: bool) -> None:
+    for part in ("images", "labelTxt", ORIGINALS) if with_labels else ("images",):
+        (destination / part).mkdir(parents=True, exist_ok=True)
+
+
+def _write_journal(destination: Path, settings: dict, finished: dict[str, dict]) -> None:
+    entries = [settings, *({"name": name} | entry for name, entry in finished.items())]
+    text = "".join(json.dumps(entry) + "\n" for entry in entries)
+    write_text(destination / JOURNAL, text)
+
+
+def _finish(destination: Path, settings: dict, finished: dict[str, dict]) -> None:
+    sources = {name: finished[name] for name in sorted(finished)}
+    write_text(destination / FINISHED, json.dumps(settings | {"sources": sources}, indent=1) + "\n")
+    (destination / JOURNAL).unlink(missing_ok=True)
+
+
+def _run(jobs: list[_Job], finished: dict[str, dict], workers: int) -> None:
+    results = map(_cut, jobs) if workers <= 1 else _cut_in_processes(jobs, workers)
+    journal = jobs[0].destination / JOURNAL
+    with (
+        journal.open("a", encoding="utf-8") as stream,
+        tqdm(total=len(jobs), desc="split", unit="image", disable=None) as bar,
+    ):
+        for name, entry in results:
+            stream.write(json.dumps({"name": name} | entry) + "\n")
+            stream.flush()
+            finished[name] = entry
+            bar.update()
+
+
+def _cut_in_processes(jobs: list[_Job], workers: int) -> Iterator[tuple[str, dict]]:
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        futures: list[Future] = [pool.submit(_cut, job) for job in jobs]
+        for future in as_completed(futures):
+            yield future.result()
+    finally:  # an error or Ctrl-C: what is in work is finished, nothing else begun
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+
+
+def _cut(job: _Job) -> tuple[str, dict]:
+    """Write one source's tiles; each file whole, the copy of its labels last."""
+    name = job.image.stem
+    has_labels = job.labels is not None and job.labels.is_file()
+    objects = read_labels(job.labels) if has_labels and job.labels else []
+    image = read_image(job.image)
+    height, width = image.shape[:2]
+    tiles = []
+    for window in tile_grid(width, height, job.tile, job.overlap):
+        tiles.append(tile_name(name, 1, window))
+        rows = slice(window.y0, window.y0 + window.height)
+        columns = slice(window.x0, window.x0 + window.width)
+        write_image(job.destination / "images" / f"{tiles[-1]}.png", image[rows, columns])
+        if job.labels is not None:
+            path = job.destination / "labelTxt" / f"{tiles[-1]}.txt"
+            write_labels(path, clip_labels(objects, window))
+    if job.labels is not None:
+        copy = job.destination / ORIGINALS / f"{name}.txt"
+        if has_labels:
+            shutil.copyfile(job.labels, copy)
+        else:
+            write_text(copy, "")
+    size = job.image.stat().st_size
+    return name, {"width": width, "height": height, "bytes": size, "tiles": tiles}
