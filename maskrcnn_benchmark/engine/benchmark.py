@@ -1,0 +1,200 @@
+"""Time and memory of matching a crowd, against the plain computation with the whole matrix.
+
+Each case runs in a process of its own, so that no case finds memory that another one left.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from maskrcnn_benchmark.modeling.rpn.anchor_generator import AnchorGenerator
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.crowd import match_boxes
+
+HIGH, LOW = 0.7, 0.3  # thresholds of the RPN
+STRIDES, SIZES, RATIOS = (4, 8, 16, 32, 64), (32, 64, 128, 256, 512), (0.5, 1.0, 2.0)
+DENSE_BYTES = 36  # that the whole-matrix computation holds for each pair at its peak
+MOST_REPEATS, ENOUGH_S = 5, 2.0
+
+
+@dataclass
+class Case:
+    """One measurement; memory in MB beyond what the process held before."""
+
+    seconds: float
+    extra_mb: float
+    matches: torch.Tensor
+
+
+def make_anchors(width: int, height: int) -> BoxList:
+    """Return the anchors of an FPN on an image: 261,888 on 1024 x 1024."""
+    grids = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in STRIDES]
+    anchors = AnchorGenerator(SIZES, RATIOS, STRIDES).grid_anchors(grids)
+    return BoxList(torch.cat(anchors), (width, height))
+
+
+def make_crowd(count: int, width: int, height: int, seed: int) -> BoxList:
+    """Return ground truth like a crowded tile's: sides of 6 to some hundred pixels, most small."""
+    generator = torch.Generator().manual_seed(seed)
+    limits = torch.tensor([width, height])
+    sides = torch.exp(torch.randn(count, 2, generator=generator) * 0.7 + 3.2).clamp(min=6)
+    sides = torch.minimum(sides, limits - 1.0)
+    corner = torch.rand(count, 2, generator=generator) * (limits - sides)
+    return BoxList(torch.cat([corner, corner + sides - 1], dim=1), (width, height))
+
+
+def match_dense(gt: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Match with the whole matrix and [N, M, 2] intermediates, the textbook way.
+
+    Args:
+        gt: (N, 4).
+        anchors: (M, 4).
+
+    Returns:
+        (M,) int64: index, -1 or -2.
+    """
+    top_left = torch.max(gt[:, None, :2], anchors[None, :, :2])  # [N, M, 2]
+    bottom_right = torch.min(gt[:, None, 2:], anchors[None, :, 2:])
+    sides = (bottom_right - top_left + 1).clamp(min=0)
+    shared = sides[..., 0] * sides[..., 1]
+    iou = shared / (_areas(gt)[:, None] + _areas(anchors) - shared)
+    value, index = iou.max(dim=0)
+    result = torch.where(value < LOW, -1, torch.where(value < HIGH, -2, index))
+    best_of_gt = iou.max(dim=1).values
+    anchor = torch.nonzero(iou == best_of_gt[:, None])[:, 1]
+    result[anchor] = index[anchor]
+    return result
+
+
+def match_by_rows(gt: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Do what match_dense does one ground truth at a time: slow, and small enough for any crowd."""
+    value, index = torch.full((len(anchors),), -1.0), torch.zeros(len(anchors), dtype=torch.int64)
+    forced = torch.zeros(len(anchors), dtype=torch.bool)
+    areas = _areas(anchors)
+    for number, box in enumerate(gt):
+        top_left = torch.max(box[:2], anchors[:, :2])
+        sides = (torch.min(box[2:], anchors[:, 2:]) - top_left + 1).clamp(min=0)
+        shared = sides[:, 0] * sides[:, 1]
+        iou = shared / (_areas(box[None]) + areas - shared)
+        forced |= iou == iou.max()
+        index[iou > value] = number
+        value = torch.max(value, iou)
+    chosen = forced | (value >= HIGH)
+    return torch.where(chosen, index, torch.where(value < LOW, -1, -2))
+
+
+def _areas(boxes: torch.Tensor) -> torch.Tensor:
+    return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+
+
+def match_streamed(gt: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Match as the package does."""
+    return match_boxes(gt, anchors, HIGH, LOW, allow_low_quality=True)
+
+
+METHODS = {"ours": match_streamed, "dense": match_dense, "rows": match_by_rows}
+
+
+def _memory_kb(name: str) -> int:
+    """Return a figure of this process from the kernel: VmRSS (held now) or VmHWM (the peak)."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1])
+    raise RuntimeError(f"/proc/self/status does not tell {name}: this benchmark needs Linux")
+
+
+def run_case(method: str, count: int, width: int, height: int, seed: int, repeat: bool) -> Case:
+    """Measure one method in this process.
+
+    Args:
+        method: one of METHODS.
+        count: number of ground truths.
+        width, height: size of the image.
+        seed: of the ground truth.
+        repeat: run again while that is quick, and report the best time.
+    """
+    match = METHODS[method]
+    anchors = make_anchors(width, height).bbox
+    gt = make_crowd(count, width, height, seed).bbox
+    match(gt[:2], anchors[:1000])  # loads what is loaded at the first use
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak until now
+    before = _memory_kb("VmRSS")
+    times: list[float] = []
+    while not times or (repeat and len(times) < MOST_REPEATS and sum(times) < ENOUGH_S):
+        start = time.perf_counter()
+        matches = match(gt, anchors)
+        times.append(time.perf_counter() - start)
+        if len(times) == 1:
+            extra_mb = (_memory_kb("VmHWM") - before) / 1024
+    return Case(min(times), extra_mb, matches)
+
+
+def measure(method: str, count: int, width: int, height: int, seed: int, repeat: bool) -> Case:
+    """Measure one method in a fresh process (see run_case)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "case.pt")
+        values = (method, count, width, height, seed, int(repeat), path)
+        command = [sys.executable, "-m", __name__, *map(str, values)]
+        root = str(Path(__file__).resolve().parents[2])
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+        subprocess.run(command, check=True, env=environment)
+        return Case(**torch.load(path, weights_only=True))
+
+
+def available_bytes() -> int:
+    """Return how much memory the machine can still give."""
+    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/meminfo does not tell MemAvailable: this benchmark needs Linux")
+
+
+def crowd_table(counts: list[int], width: int, height: int, seed: int) -> Iterator[str]:
+    """Measure ours against the dense computation for each number of ground truths.
+
+    Where the dense one does not fit the memory it is not run, and the indices are compared with
+    those of match_by_rows.
+
+    Yields:
+        The lines of a table.
+    """
+    number = len(make_anchors(width, height))
+    yield f"{number} anchors on {width} x {height}, {torch.get_num_threads()} threads"
+    yield (
+        f"{'ground truth':>12} {'dense s':>9} {'ours s':>8} {'ratio':>7} "
+        f"{'dense MB':>9} {'ours MB':>8}  same indices"
+    )
+    for count in counts:
+        ours = measure("ours", count, width, height, seed, repeat=True)
+        needed = DENSE_BYTES * count * number
+        fits = needed < 0.9 * available_bytes()
+        other = measure("dense" if fits else "rows", count, width, height, seed, repeat=fits)
+        seconds, ratio, extra_mb, note = "not run", "-", needed / 2**20, " (dense: no room)"
+        if fits:
+            seconds, ratio = f"{other.seconds:.2f}", f"{other.seconds / ours.seconds:.1f}"
+            extra_mb, note = other.extra_mb, ""
+        same = "yes" if torch.equal(ours.matches, other.matches) else "NO"
+        yield (
+            f"{count:12} {seconds:>9} {ours.seconds:8.3f} {ratio:>7} "
+            f"{extra_mb:9.0f} {ours.extra_mb:8.1f}  {same}{note}"
+        )
+
+
+def _main(arguments: list[str]) -> None:
+    """Run one case and write it to a file: method count width height seed repeat path."""
+    method, *numbers, path = arguments
+    count, width, height, seed, repeat = map(int, numbers)
+    torch.save(vars(run_case(method, count, width, height, seed, bool(repeat))), path)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])
