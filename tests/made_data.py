@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import torch
 
 from maskrcnn_benchmark.data.image_io import write_image
 from maskrcnn_benchmark.dota.annotations import DotaObject, write_labels
@@ -67,7 +68,7 @@ def make_coco_folder(folder, images, categories, annotations):
 
 def boxlist(boxes_xyxy, size, **fields):
     """A BoxList with fields."""
-    boxes = BoxList(np.array(boxes_xyxy, dtype=np.float32).reshape(-1, 4), size)
+    boxes = BoxList(torch.as_tensor(boxes_xyxy, dtype=torch.float32).reshape(-1, 4), size)
     for name, value in fields.items():
         boxes.add_field(name, value)
     return boxes
