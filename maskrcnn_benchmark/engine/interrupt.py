@@ -2,18 +2,18 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
     """Notes the first Ctrl-C or SIGTERM; the second one acts as usual.
 
-    Use as a context manager; `requested` says whether a signal came. To be entered before
-    the data loader's workers start: they inherit the handler, so that Ctrl-C, which a
-    terminal sends to every process, does not take the data away from the last iteration.
+    Use as a context manager; `requested` says whether a signal came.
     """
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.requested = False
@@ -21,7 +21,7 @@ class StopRequest:
         self._previous: dict[int, object] = {}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._pid:
+        if os.getpid() != self._pid:  # a process that was forked off
             return
         self.requested = True
         self._restore()
@@ -35,10 +35,24 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         try:
-            self._previous = {s: signal.signal(s, self._note) for s in self.SIGNALS}
+            self._previous = {s: signal.signal(s, self._note) for s in SIGNALS}
         except ValueError:  # not the main thread, which alone may set handlers
             self._previous = {}
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._restore()
+
+
+@contextmanager
+def shielded_children() -> Iterator[None]:
+    """Processes started in the block are spared both signals, which come back to this one after.
+
+    A terminal's Ctrl-C and a scheduler's SIGTERM reach loading processes too; without them the
+    last iteration would have no data. They end when their parent does.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from maskrcnn_benchmark.engine.inference import run_test
-from maskrcnn_benchmark.engine.interrupt import StopRequest
+from maskrcnn_benchmark.engine.interrupt import StopRequest, shielded_children
 from maskrcnn_benchmark.engine.precision import autocast
 from maskrcnn_benchmark.engine.random_state import (
     get_random_state,
@@ -101,7 +101,8 @@ def do_train(
     log = TrainingLog(cfg.OUTPUT_DIR, start_iter, max_iter, enabled=is_main_process())
     start_time = end = time.time()
     with log, StopRequest() as stop:
-        batches = iter(data_loader)  # may draw a random number: before the states are put back
+        with shielded_children():
+            batches = iter(data_loader)  # may draw random numbers: before the states are put back
         _restore_random_state(arguments.get("rng"), logger)
         for iteration, (images, targets, image_ids) in enumerate(batches, start_iter + 1):
             data_time = time.time() - end
