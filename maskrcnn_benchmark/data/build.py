@@ -56,7 +56,7 @@ def build_dataset(
         elif factory is D.PascalVOCDataset:
             args["use_difficult"] = not is_train
         elif factory is D.DotaDataset:
-            args.update(dota_options or {}, is_train=is_train)
+            args = {**(dota_options or {}), **args, "is_train": is_train}
         datasets.append(factory(**args))
     if is_train and len(datasets) > 1:
         return [D.ConcatDataset(datasets)]
@@ -206,7 +206,7 @@ def _images_per_process(cfg: CfgNode, is_train: bool) -> int:
 
 def _dota_options(cfg: CfgNode, names: Sequence[str]) -> dict:
     # yacs reads 1.5 from a command line as a number
-    classes = tuple(cfg.DOTA.CLASSES) or dota_class_names(str(cfg.DOTA.VERSION))
+    classes = tuple(cfg.DOTA.CLASSES) or dota_class_names(cfg.DOTA.VERSION)
     if any(str(name).startswith("dota:") for name in names):
         _check_num_classes(cfg, classes)
     return dict(

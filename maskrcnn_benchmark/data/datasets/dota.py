@@ -84,10 +84,10 @@ class DotaDataset(Dataset):
         tile: Side above which an image is cut, pixels; 0 never cuts.
         overlap: Pixels that neighbouring tiles share.
         with_masks: Add the objects' outlines as the field "masks".
-        nms_hbb, nms_obb: IoU above which results of neighbouring tiles are the same object, for
-            upright and oriented boxes; evaluation merges by them.
         is_train: Whether samples are for training.
         transforms: Called with (BGR image, target), or None.
+        nms_hbb, nms_obb: IoU above which results of neighbouring tiles are the same object, for
+            upright and oriented boxes; evaluation merges by them.
 
     Raises:
         FileNotFoundError: The folder, its images or, in training, its labels are not there.
@@ -101,10 +101,10 @@ class DotaDataset(Dataset):
         tile: int = 1024,
         overlap: int = 200,
         with_masks: bool = False,
-        nms_hbb: float = 0.5,
-        nms_obb: float = 0.1,
         is_train: bool = False,
         transforms: Callable | None = None,
+        nms_hbb: float = 0.5,
+        nms_obb: float = 0.1,
     ):
         self.folder = Path(folder)
         self.class_names = tuple(class_names)

@@ -56,7 +56,7 @@ def to_source_frame(dataset: Any, index: int, prediction: BoxList) -> Detections
                 "MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS to False"
             )
         corners = masks_to_corners(masks[:, 0].float().numpy(), boxes_xyxy)
-    scores = prediction.get_field("scores").numpy()
+    scores = prediction.get_field("scores").float().numpy()
     labels = prediction.get_field("labels").numpy()
     _, x, y = dataset.judged_image(index)
     return Detections(boxes_xyxy, scores, labels, corners).moved(x, y)
