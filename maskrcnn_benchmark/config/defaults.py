@@ -1,7 +1,8 @@
 """Every configuration key with its default, meaning and unit.
 
-The keys and values of the original are unchanged (DEVICE may fall back, see below); MODEL.CROWD, DOTA and
-SOLVER.SEED are new. A tuple stays a tuple, a list a list: yacs compares types when a file is merged.
+The keys and values of the original are unchanged (DEVICE may fall back, see below); MODEL.CROWD,
+DOTA and SOLVER.SEED are new. A tuple stays a tuple, a list a list: yacs compares types when a file
+is merged.
 """
 
 import os
@@ -67,7 +68,7 @@ _C.DATALOADER.SIZE_DIVISIBILITY = 0  # images are padded to a multiple of this, 
 
 # DOTA-format data
 _C.DOTA = CN()
-_C.DOTA.VERSION = "1.0"  # class list of "dota:" data sets: "1.0", "1.5" or "2.0"
+_C.DOTA.VERSION = 1.0  # class list of "dota:" data sets: 1.0, 1.5 or 2.0
 _C.DOTA.CLASSES = ()  # other class names, in label order; overrides VERSION
 _C.DOTA.TILE = 1024  # larger images are cut into tiles of this side, pixels; 0 never cuts
 _C.DOTA.OVERLAP = 200  # shared by neighbouring tiles, pixels

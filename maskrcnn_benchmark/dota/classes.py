@@ -23,15 +23,15 @@ DOTA_V2_0 = (*DOTA_V1_5, "airport", "helipad")
 VERSIONS = {"1.0": DOTA_V1_0, "1.5": DOTA_V1_5, "2.0": DOTA_V2_0}
 
 
-def class_names(version: str) -> tuple[str, ...]:
+def class_names(version: str | float) -> tuple[str, ...]:
     """Name a DOTA version's classes; label k of a network is the name at k - 1 (0: background).
 
     Args:
-        version: "1.0" (15 classes), "1.5" (16) or "2.0" (18).
+        version: "1.0" (15 classes), "1.5" (16) or "2.0" (18); yacs makes a float of it.
 
     Raises:
         ValueError: another version.
     """
-    if version not in VERSIONS:
+    if str(version) not in VERSIONS:
         raise ValueError(f"DOTA version must be one of {', '.join(VERSIONS)}, got {version!r}")
-    return VERSIONS[version]
+    return VERSIONS[str(version)]

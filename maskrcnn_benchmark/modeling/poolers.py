@@ -25,10 +25,8 @@ class LevelMapper:
         canonical_level: int = 4,
         eps: float = 1e-6,
     ):
-        self.k_min = k_min
-        self.k_max = k_max
-        self.s0 = canonical_scale
-        self.lvl0 = canonical_level
+        self.s0, self.lvl0 = canonical_scale, canonical_level
+        self.k_min, self.k_max = k_min, k_max
         self.eps = eps
 
     def __call__(self, boxlists: list[BoxList]) -> Tensor:

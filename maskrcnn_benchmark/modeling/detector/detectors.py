@@ -11,7 +11,7 @@ _DETECTION_META_ARCHITECTURES = {"GeneralizedRCNN": GeneralizedRCNN}
 
 
 def build_detection_model(cfg) -> nn.Module:
-    """Build the model, and set the crowd policy and the GroupNorm sizes that the config asks for."""
+    """Build the model; sets the crowd policy and the GroupNorm sizes that the config asks for."""
     name = cfg.MODEL.META_ARCHITECTURE
     if name not in _DETECTION_META_ARCHITECTURES:
         known = ", ".join(_DETECTION_META_ARCHITECTURES)

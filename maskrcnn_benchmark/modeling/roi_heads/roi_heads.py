@@ -30,7 +30,8 @@ class CombinedROIHeads(nn.ModuleDict):
         proposals: list[BoxList],
         targets: list[BoxList] | None = None,
     ) -> tuple[Tensor, list[BoxList], dict[str, Tensor]]:
-        """Return the last head's features, the detections (in training: the sampled proposals), the losses.
+        """Return the last head's features, the detections (in training: the sampled proposals), the
+        losses.
 
         Args:
             features: a map [N, C, H, W] a level.

@@ -1,9 +1,9 @@
 """Anchors: boxes of fixed sizes and shapes, centred on every cell of the feature maps.
 
-A cell anchor belongs to the cell whose window is (0, 0, stride - 1, stride - 1). Stride 16, size 128, ratio 0.5
-(height / width): the cell's area 256 is reshaped to width round(sqrt(256 / 0.5)) = 23 and height
-round(23 * 0.5) = 12, both grow by 128 / 16 = 8 to 184 x 96, and the anchor around (7.5, 7.5) is
-(-84, -40, 99, 55).
+A cell anchor belongs to the cell whose window is (0, 0, stride - 1, stride - 1). Stride 16, size
+128, ratio 0.5 (height / width): the cell's area 256 is reshaped to width round(sqrt(256 / 0.5)) =
+23 and height round(23 * 0.5) = 12, both grow by 128 / 16 = 8 to 184 x 96, and the anchor around
+(7.5, 7.5) is (-84, -40, 99, 55).
 """
 
 from collections.abc import Iterator
@@ -40,11 +40,12 @@ class AnchorGenerator(nn.Module):
     """Lays anchors over feature maps.
 
     Args:
-        sizes: square roots of the anchors' areas, pixels. With one stride all sizes sit on the one map; with
-            several, one entry (a number or a tuple of numbers) a map.
+        sizes: square roots of the anchors' areas, pixels. With one stride all sizes sit on the one
+            map; with several, one entry (a number or a tuple of numbers) a map.
         aspect_ratios: height / width.
         anchor_strides: image pixels between neighbouring cells of each map.
-        straddle_thresh: an anchor that leaves the image by more pixels is not "visible"; -1: all are.
+        straddle_thresh: an anchor that leaves the image by more pixels is not "visible"; -1: all
+            are.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class AnchorGenerator(nn.Module):
         boxlist.add_field("visibility", inside)
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[list[BoxList]]:
-        """Return the anchors of each image, one BoxList a feature map, with the field "visibility"."""
+        """Return each image's anchors, one BoxList a map, with the field "visibility"."""
         grids = self.grid_anchors([tuple(features.shape[-2:]) for features in feature_maps])
         anchors = []
         for height, width in image_list.image_sizes:

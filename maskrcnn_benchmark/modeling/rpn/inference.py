@@ -49,9 +49,7 @@ class RPNPostProcessor(nn.Module):
         )
         self.fpn_post_nms_per_batch = fpn_post_nms_per_batch
 
-    def add_gt_proposals(
-        self, proposals: list[BoxList], targets: list[BoxList]
-    ) -> list[BoxList]:
+    def add_gt_proposals(self, proposals: list[BoxList], targets: list[BoxList]) -> list[BoxList]:
         """Append the usable ground truth to the proposals, with objectness 1."""
         joined = []
         for boxes, target in zip(proposals, targets, strict=True):
@@ -118,7 +116,7 @@ class RPNPostProcessor(nn.Module):
         return proposals
 
     def select_over_all_levels(self, boxlists: list[BoxList]) -> list[BoxList]:
-        """Keep the best fpn_post_nms_top_n proposals: of the batch in training, else of each image."""
+        """Keep the best fpn_post_nms_top_n: of the batch in training, else of each image."""
         limit = self.fpn_post_nms_top_n
         scores = [boxes.get_field("objectness") for boxes in boxlists]
         if not (self.training and self.fpn_post_nms_per_batch):
@@ -134,7 +132,7 @@ class RPNPostProcessor(nn.Module):
 
 
 def make_rpn_postprocessor(config, rpn_box_coder: BoxCoder, is_train: bool) -> RPNPostProcessor:
-    """Build the selection of proposals from MODEL.RPN; training and evaluation have their own limits."""
+    """Build the selection of proposals from MODEL.RPN, by the limits of training or evaluation."""
     rpn = config.MODEL.RPN
     mode = "TRAIN" if is_train else "TEST"
     return RPNPostProcessor(

@@ -50,7 +50,7 @@ class RPNLossComputation:
     def prepare_targets(
         self, anchors: list[BoxList], targets: list[BoxList]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return, for each image, labels [A] (1 object, 0 background, -1 ignored) and box codes [A, 4]."""
+        """Return each image's labels [A] (1 object, 0 not, -1 ignored) and box codes [A, 4]."""
         labels, codes = [], []
         for anchor, target in zip(anchors, targets, strict=True):
             matched = self.match_targets_to_anchors(anchor, target, self.copied_fields)

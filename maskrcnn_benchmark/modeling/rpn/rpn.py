@@ -1,4 +1,4 @@
-"""The region proposal network (Ren et al., "Faster R-CNN", 2015), on one feature map or on a pyramid."""
+"""The region proposal network (Ren et al., "Faster R-CNN", 2015), on one map or on a pyramid."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

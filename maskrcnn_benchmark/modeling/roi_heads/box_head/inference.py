@@ -42,7 +42,8 @@ class PostProcessor(nn.Module):
         self._limit_was_logged = False
 
     def forward(self, x: tuple[Tensor, Tensor], boxes: list[BoxList]) -> list[BoxList]:
-        """Return the detections of every image, with the fields "scores" and "labels" (int64, from 1).
+        """Return the detections of every image, with the fields "scores" and "labels" (int64, from
+        1).
 
         Args:
             x: class logits [P, classes] and box codes [P, 4 * classes] of all images.

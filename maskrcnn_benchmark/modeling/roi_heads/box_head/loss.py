@@ -1,4 +1,4 @@
-"""The box head's losses (Girshick, "Fast R-CNN", 2015, section 2.3) and the sampling of proposals."""
+"""The box head's losses and the sampling of proposals (Girshick, "Fast R-CNN", section 2.3)."""
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +15,13 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
 class FastRCNNLossComputation:
-    """Labels and samples proposals (`subsample`), then computes the losses of those it sampled (call).
+    """Labels and samples proposals (`subsample`), then computes the losses of those it sampled
+    (call).
 
     Args:
         proposal_matcher, fg_bg_sampler, box_coder: the parts, see their modules.
-        cls_agnostic_bbox_reg: the predictor has codes for (background, object) instead of every class.
+        cls_agnostic_bbox_reg: the predictor has codes for (background, object) instead of every
+            class.
     """
 
     def __init__(

@@ -55,7 +55,10 @@ class FPN2MLPFeatureExtractor(nn.Module):
 
 @registry.ROI_BOX_FEATURE_EXTRACTORS.register("FPNXconv1fcFeatureExtractor")
 class FPNXconv1fcFeatureExtractor(nn.Module):
-    """Stacked 3x3 convolutions and one fully connected layer, for a pyramid (Wu and He, "Group Normalization")."""
+    """Stacked 3x3 convolutions and one fully connected layer, for a pyramid.
+
+    Source: Wu and He, "Group Normalization", 2018.
+    """
 
     def __init__(self, cfg, in_channels: int):
         super().__init__()

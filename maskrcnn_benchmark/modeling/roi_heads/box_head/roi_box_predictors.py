@@ -13,7 +13,7 @@ def _linear(in_features: int, out_features: int, std: float) -> nn.Linear:
 
 
 class _BoxPredictor(nn.Module):
-    """Two linear layers over a feature vector; a class-agnostic one has codes for (background, object)."""
+    """Two linear layers; a class-agnostic predictor has codes for (background, object)."""
 
     def __init__(self, cfg, in_channels: int):
         super().__init__()

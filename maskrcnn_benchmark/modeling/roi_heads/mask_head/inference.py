@@ -11,8 +11,8 @@ class MaskPostProcessor(nn.Module):
     """Takes for each detection the mask of its class.
 
     Args:
-        masker: if given, pastes the masks into the image; a 1024x1024 mask takes 1 MB each, so crowded
-            images are better served without.
+        masker: if given, pastes the masks into the image; a 1024x1024 mask takes 1 MB each, so
+            crowded images are better served without.
     """
 
     def __init__(self, masker: "Masker | None" = None):

@@ -12,7 +12,7 @@ from .roi_mask_predictors import make_roi_mask_predictor
 
 
 def keep_only_positive_boxes(boxes: list[BoxList]) -> tuple[list[BoxList], list[Tensor]]:
-    """Return the boxes whose field "labels" is above 0, and for each image the mask that chose them."""
+    """Return the boxes whose field "labels" is above 0, and the bool masks that chose them."""
     masks = [b.get_field("labels") > 0 for b in boxes]
     return [b[m.nonzero().squeeze(1)] for b, m in zip(boxes, masks, strict=True)], masks
 
@@ -43,8 +43,8 @@ class ROIMaskHead(nn.Module):
             targets: ground truth with the fields "labels" and "masks", in training.
 
         Returns:
-            The extractor's output; in training the proposals as given, otherwise the detections with the
-            field "mask" [N, 1, M, M] of probabilities; the loss.
+            The extractor's output; in training the proposals as given, otherwise the detections
+            with the field "mask" [N, 1, M, M] of probabilities; the loss.
         """
         if not self.training:
             x = self.feature_extractor(features, proposals)
