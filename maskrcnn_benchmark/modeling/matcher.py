@@ -87,7 +87,7 @@ class Matcher:
         device = torch.device("cpu") if crowd and policy.mode == "cpu" else matches.device
         step = rows
         if crowd:
-            step = max(1, policy.block_bytes() // (_BYTES_PER_PAIR * max(1, columns)))
+            step = max(1, policy.list_bytes() // (_BYTES_PER_PAIR * max(1, columns)))
         wanted = torch.zeros(columns, dtype=torch.bool, device=device)
         for top in range(0, rows if columns else 0, step):
             block = match_quality_matrix[top : top + step].to(device)

@@ -7,7 +7,13 @@ import torch
 
 from maskrcnn_benchmark.layers import nms as _box_nms
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.crowd import PAIR_BYTES, blocks, get_policy, pairwise_iou
+from maskrcnn_benchmark.structures.crowd import (
+    PAIR_BYTES,
+    blocks,
+    get_policy,
+    one_thread,
+    pairwise_iou,
+)
 
 
 def boxlist_nms(
@@ -65,8 +71,9 @@ def boxlist_iou(boxlist1: BoxList, boxlist2: BoxList) -> torch.Tensor:
     if policy.mode == "cpu":
         a, b = a.cpu(), b.cpu()
     iou = a.new_empty((len(a), len(b)))
-    for rows, columns in blocks(len(a), len(b), policy.block_bytes(), PAIR_BYTES):
-        iou[rows, columns] = pairwise_iou(a[rows], b[columns])
+    with one_thread(a.device):
+        for rows, columns in blocks(len(a), len(b), policy.step_bytes(a.device), PAIR_BYTES):
+            iou[rows, columns] = pairwise_iou(a[rows], b[columns])
     return iou.to(device)
 
 

@@ -7,6 +7,7 @@ time. What it skips has IoU 0, so the result is the whole matrix's to the last b
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -43,9 +44,14 @@ class CrowdPolicy:
         if not self.block_mb > 0:
             raise ValueError(f"MODEL.CROWD.BLOCK_MB must be above 0, got {self.block_mb}")
 
-    def block_bytes(self) -> int:
-        """Return the working memory in bytes."""
-        return int(self.block_mb * 2**20)
+    def step_bytes(self, device: torch.device) -> int:
+        """Return the memory for the pairs that are worked out in one step on a device."""
+        half = int(self.block_mb * 2**20) // 2
+        return min(half, _CPU_CACHE_BYTES) if device.type == "cpu" else half
+
+    def list_bytes(self) -> int:
+        """Return the memory for lists of pairs."""
+        return int(self.block_mb * 2**20) // 2
 
 
 _policy = CrowdPolicy()
@@ -115,6 +121,24 @@ def blocks(rows: int, columns: int, block_bytes: int, pair_bytes: int) -> Iterat
             yield slice(top, top + height), slice(left, left + width)
 
 
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Keep PyTorch to one thread for work on a CPU.
+
+    Crowd work is many short operations. Waking a second core for each wins little on idle cores
+    and loses much where they are shared, with data loading workers for one.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @torch.no_grad()
 def match_boxes(
     gt_xyxy: torch.Tensor,
@@ -138,30 +162,11 @@ def match_boxes(
     matches = torch.full((count,), -1, dtype=torch.int64, device=boxes_xyxy.device)
     if count == 0 or len(gt_xyxy) == 0:
         return matches
-    list_bytes = step_bytes = get_policy().block_bytes() // 2
-    if boxes_xyxy.device.type == "cpu":
-        step_bytes = min(step_bytes, _CPU_CACHE_BYTES)
-
-    def decide(best: "_Best") -> torch.Tensor:
-        negative = torch.where(best.value < low, -1, -2)
-        chosen = best.hit & allow_low_quality | (best.value >= high)
-        return torch.where(chosen, best.index, negative)
-
-    if count * len(gt_xyxy) * PAIR_BYTES <= step_bytes:
-        return decide(_best_dense(gt_xyxy, boxes_xyxy, step_bytes))
-    areas = box_areas(boxes_xyxy)
-    sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2] + 1
-    regular = areas.isfinite() & (sides >= 0).all(dim=1)
-    if not regular.all():
-        # such a box overlaps nothing, but its IoU may be NaN or come with either sign of 0
-        odd = (~regular).nonzero().squeeze(1)
-        matches[odd] = decide(_best_dense(gt_xyxy, boxes_xyxy[odd], step_bytes))
-    kept = regular.nonzero().squeeze(1)
-    if len(kept):
-        order = kept[_spatial_order(boxes_xyxy[kept])]
-        anchors = _AnchorBlocks(boxes_xyxy[order], list_bytes, step_bytes)
-        anchors.meet(gt_xyxy, allow_low_quality)
-        matches[order] = decide(anchors.best(len(order)))
+    with one_thread(boxes_xyxy.device):
+        for order, best in _best_of_all(gt_xyxy, boxes_xyxy, allow_low_quality):
+            chosen = best.hit & allow_low_quality | (best.value >= high)
+            negative = torch.where(best.value < low, -1, -2)
+            matches[order] = torch.where(chosen, best.index, negative)
     return matches
 
 
@@ -171,6 +176,29 @@ class _Best(NamedTuple):
     value: torch.Tensor  # [M] best IoU
     index: torch.Tensor  # [M] int64, the first ground truth with it
     hit: torch.Tensor  # [M] bool, one that some ground truth overlaps most
+
+
+def _best_of_all(
+    gt: torch.Tensor, boxes: torch.Tensor, with_hits: bool
+) -> Iterator[tuple[Any, _Best]]:
+    """Yield, for parts of the boxes, their indices and their best ground truth."""
+    policy = get_policy()
+    step_bytes = policy.step_bytes(boxes.device)
+    if len(boxes) * len(gt) * PAIR_BYTES <= step_bytes:
+        yield slice(None), _best_dense(gt, boxes, step_bytes)
+        return
+    sides = boxes[:, 2:] - boxes[:, :2] + 1
+    regular = box_areas(boxes).isfinite() & (sides >= 0).all(dim=1)
+    odd = (~regular).nonzero().squeeze(1)
+    if len(odd):
+        # such a box overlaps nothing, but its IoU may be NaN, which is worse than 0
+        yield odd, _best_dense(gt, boxes[odd], step_bytes)
+    order = regular.nonzero().squeeze(1)
+    if len(order):
+        order = order[_spatial_order(boxes[order])]
+        anchors = _AnchorBlocks(boxes[order], policy.list_bytes(), step_bytes)
+        anchors.meet(gt, with_hits)
+        yield order, anchors.best(len(order))
 
 
 def _best_dense(gt: torch.Tensor, boxes: torch.Tensor, step_bytes: int) -> _Best:
