@@ -28,7 +28,8 @@ class Kind:
         gap: free space between neighbours.
         aisle: free space behind each pair of rows; None: evenly spaced, without pairs.
         between: free space between a pair's two rows, which face each other.
-        upright: labelled by an upright box whatever the block's angle.
+        upright: round, and in rows along the image's sides whatever the block's angle: its box
+            is upright, as annotators draw it.
         weight: how often a block is given to the class.
     """
 
@@ -47,7 +48,7 @@ KINDS = {
     "large-vehicle": Kind((60, 82), (19, 24), 8, aisle=30, between=6, weight=1.2),
     "ship": Kind((52, 86), (18, 26), 7, aisle=22, between=14, weight=2.0),
     "tennis-court": Kind((70, 82), (36, 42), 12, weight=1.6),
-    "storage-tank": Kind((34, 56), (34, 56), 12, upright=True, weight=1.2),
+    "storage-tank": Kind((34, 56), (34, 56), 10, upright=True, weight=1.8),
     "swimming-pool": Kind((36, 50), (22, 30), 22, weight=1.1),
 }
 
@@ -220,8 +221,9 @@ def _cells(
     quarters = int(rng.integers(0, 4))
     room = 2 * half[::-1] if quarters % 2 else 2 * half
     turn = quarters * np.pi / 2
-    if kind.aisle is not None and rng.random() < 0.25:  # herringbone
-        turn += rng.uniform(-0.6, 0.6)
+    oblique = kind.aisle is not None and rng.random() < 0.25
+    if kind.upright or oblique:
+        turn = -block.angle if kind.upright else turn + rng.uniform(-0.6, 0.6)
         room = np.full(2, 2 * np.hypot(*half))
     rows, flips = _rows(kind, scale, room[0])
     columns = np.arange(0, room[1] - size[1], size[1] + scale * kind.gap)
@@ -232,7 +234,7 @@ def _cells(
     local = np.stack(np.meshgrid(rows + shift[0], columns + shift[1]), axis=-1).reshape(-1, 2)
     heading = np.tile(flips, len(columns)) + turn
     local = local @ rotation(turn)
-    extent = np.abs(rotation(turn)).T @ size / 2
+    extent = size / 2 if kind.upright else np.abs(rotation(turn)).T @ size / 2
     local, heading = (
         v[(np.abs(local) + extent <= half + 0.01).all(axis=1)] for v in (local, heading)
     )
@@ -294,6 +296,6 @@ def _objects(rng: np.random.Generator, block: Block, scale: float) -> list[Place
     for x, y, heading in block.cells[: block.count]:
         length, width = (scale * rng.uniform(*size) for size in (kind.length, kind.width))
         if kind.upright:
-            heading, width = 0.0, length
+            width = length
         placed.append(Placed(block.zone, x, y, heading, length, width))
     return placed

@@ -1,0 +1,106 @@
+"""Detections of overlapping tiles, merged into one image's."""
+
+import numpy as np
+import pytest
+
+from maskrcnn_benchmark.dota.annotations import boxlist_xyxy_to_corners
+from maskrcnn_benchmark.dota.merge import Detections, merge_tiles
+
+
+def found(boxes, scores, labels=None, corners=None):
+    return Detections(boxes, scores, labels or [1] * len(scores), corners)
+
+
+def plain_nms(boxes, scores, labels, threshold):
+    """One by one, with `+1`; returns kept indices by falling score."""
+    kept = []
+    for index in sorted(range(len(scores)), key=lambda i: -scores[i]):
+        x1, y1, x2, y2 = boxes[index]
+        area = (x2 - x1 + 1) * (y2 - y1 + 1)
+        for other in kept:
+            if labels[other] != labels[index]:
+                continue
+            u1, v1, u2, v2 = boxes[other]
+            wide = max(0.0, min(x2, u2) - max(x1, u1) + 1)
+            high = max(0.0, min(y2, v2) - max(y1, v1) + 1)
+            both = wide * high
+            if both / (area + (u2 - u1 + 1) * (v2 - v1 + 1) - both) > threshold:
+                break
+        else:
+            kept.append(index)
+    return kept
+
+
+def test_same_object_in_two_tiles_is_kept_once():
+    first = found([[700, 40, 739, 59]], [0.8]).moved(0, 100)
+    # the same ship from the tile at (600, 100), and a neighbour
+    second = found([[101, 40, 140, 59], [101, 70, 140, 89]], [0.9, 0.7]).moved(600, 100)
+    merged = merge_tiles([first, second], 0.5, 0.1)
+    assert merged.boxes_xyxy.tolist() == [[701, 140, 740, 159], [701, 170, 740, 189]]
+    assert merged.scores.tolist() == [0.9, 0.7]
+    assert merged.corners is None and merged.in_task1 is None
+
+
+def test_iou_has_the_plus_one():
+    # 10 and 10 pixels wide, 5 shared: 5 / 15 = 0.333; without +1 it would be 4 / 14 = 0.286
+    boxes = [[0, 3, 9, 12], [5, 3, 14, 12]]
+    assert len(merge_tiles([found(boxes, [0.9, 0.8])], 0.34, 0.1)) == 2
+    assert len(merge_tiles([found(boxes, [0.9, 0.8])], 0.33, 0.1)) == 1
+
+
+def test_classes_do_not_suppress_each_other():
+    boxes = [[10, 20, 40, 50], [10, 20, 40, 50]]
+    merged = merge_tiles([found(boxes, [0.6, 0.9], [3, 1])], 0.5, 0.1)
+    assert merged.labels.tolist() == [1, 3]
+
+
+def test_against_plain_suppression():
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 300, (400, 2))
+    boxes = np.hstack([low, low + rng.uniform(5, 60, (400, 2))])
+    scores, labels = rng.permutation(400) / 400, rng.integers(1, 4, 400)
+    tiles = [
+        Detections(boxes[part], scores[part], labels[part])
+        for part in np.array_split(rng.permutation(400), 5)
+    ]
+    merged = merge_tiles(tiles, 0.4, 0.1)
+    kept = plain_nms(boxes, scores, labels, 0.4)
+    np.testing.assert_array_equal(merged.boxes_xyxy, boxes[kept])
+    np.testing.assert_array_equal(merged.scores, scores[kept])
+    np.testing.assert_array_equal(merged.labels, labels[kept])
+
+
+def test_oriented_suppression_decides_task_1_only():
+    # two diagonal ships side by side; the third is the first again, a little moved
+    ship = np.array([[40, 0], [50, 10], [10, 50], [0, 40]], dtype=float)
+    corners = np.array([ship, ship + [11, 11], ship + [4, 4]])
+    boxes = [[0, 0, 49, 49], [200, 0, 249, 49], [300, 0, 349, 49]]  # far apart: none suppressed
+    merged = merge_tiles([found(boxes, [0.9, 0.8, 0.7], corners=corners)], 0.5, 0.1)
+    assert len(merged) == 3
+    assert merged.in_task1.tolist() == [True, True, False]
+    np.testing.assert_array_equal(merged.corners, corners)
+
+
+def test_nothing_found():
+    assert len(merge_tiles([], 0.5, 0.1)) == 0
+    empty = merge_tiles([Detections.empty(True), Detections.empty(True)], 0.5, 0.1)
+    assert empty.corners.shape == (0, 4, 2) and empty.in_task1.shape == (0,)
+
+
+def test_moved_and_select():
+    boxes = np.array([[1.0, 2, 3, 4], [5, 6, 8, 9]])
+    tile = found(boxes, [0.5, 0.6], [1, 2], boxlist_xyxy_to_corners(boxes))
+    image = tile.moved(100, 10).select(np.array([1]))
+    assert image.boxes_xyxy.tolist() == [[105, 16, 108, 19]]
+    assert image.corners[0, 2].tolist() == [109, 20]
+    assert tile.boxes_xyxy.tolist() == boxes.tolist()
+
+
+def test_unequal_lengths_are_refused():
+    with pytest.raises(ValueError, match="'boxes_xyxy': 1, 'scores': 2"):
+        Detections(np.zeros((1, 4)), [0.5, 0.6], [1])
+
+
+def test_tiles_with_and_without_corners_are_refused():
+    with pytest.raises(ValueError, match="corners"):
+        merge_tiles([Detections.empty(True), Detections.empty(False)], 0.5, 0.1)
