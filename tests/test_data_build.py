@@ -49,9 +49,7 @@ def config(folder, tmp_path, *options):
         "OUTPUT_DIR": str(tmp_path / "out"),
     }
     base.update(zip(options[::2], options[1::2], strict=True))
-    version = base.pop("DOTA.VERSION", "1.0")
     cfg.merge_from_list([part for pair in base.items() for part in pair])
-    cfg.DOTA.VERSION = version
     return cfg
 
 
@@ -202,7 +200,7 @@ def test_masks_are_loaded_where_the_model_has_a_mask_head(folder, tmp_path):
             id="number of classes",
         ),
         pytest.param(
-            ("DOTA.CLASSES", (), "DOTA.VERSION", "1.5"),
+            ("DOTA.CLASSES", (), "DOTA.VERSION", 1.5),
             r"NUM_CLASSES is 2.*DOTA\.VERSION 1\.5 names 16 .*set it to 17",
             id="number of classes of a version",
         ),
@@ -211,7 +209,7 @@ def test_masks_are_loaded_where_the_model_has_a_mask_head(folder, tmp_path):
             r"RETINANET\.NUM_CLASSES is 81",
             id="RetinaNet's number of classes",
         ),
-        pytest.param(("DOTA.VERSION", "3.0", "DOTA.CLASSES", ()), "version.*3.0", id="version"),
+        pytest.param(("DOTA.VERSION", 3.0, "DOTA.CLASSES", ()), "version.*3.0", id="version"),
         pytest.param(
             ("DOTA.CLASSES", ("boat",)), r"A\.txt:1: unknown class 'ship'", id="unknown class"
         ),

@@ -205,7 +205,6 @@ def _images_per_process(cfg: CfgNode, is_train: bool) -> int:
 
 
 def _dota_options(cfg: CfgNode, names: Sequence[str]) -> dict:
-    # yacs reads 1.5 from a command line as a number
     classes = tuple(cfg.DOTA.CLASSES) or dota_class_names(cfg.DOTA.VERSION)
     if any(str(name).startswith("dota:") for name in names):
         _check_num_classes(cfg, classes)
