@@ -117,6 +117,10 @@ def test_folder_names():
     assert dataset_folder_name("dota:/data/my set/val-1.0") == "dota_data_my_set_val-1.0"
     assert dataset_folder_name("coco_2014_val") == "coco_2014_val"
     assert dataset_folder_name("dota:a/x") != dataset_folder_name("dota:b/x")
+    long_names = [f"coco:/{letter}{'/folder' * 40}/b.json:/images" for letter in "ab"]
+    folders = [dataset_folder_name(name) for name in long_names]
+    assert [len(folder) for folder in folders] == [120, 120] and folders[0] != folders[1]
+    assert folders[0].endswith("_b.json_images")
 
 
 DETECTRON = "https://dl.fbaipublicfiles.com/detectron"

@@ -1,6 +1,9 @@
 """Data sets named by their paths, in no catalog: "dota:FOLDER", "coco:ANNOTATIONS.json:FOLDER"."""
 
 import re
+import zlib
+
+LONGEST_FOLDER_NAME = 120  # characters; file systems end at 255 bytes
 
 
 def resolve_dataset_name(name: str) -> dict | None:
@@ -44,5 +47,11 @@ def _split_paths(paths: str) -> tuple[str, str]:
 
 
 def dataset_folder_name(name: str) -> str:
-    """Turn a data set's name into one folder name: "dota:/data/my set" -> "dota_data_my_set"."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("_")
+    """Turn a data set's name into one folder name: "dota:/data/my set" -> "dota_data_my_set".
+
+    Of a very long name the end is kept, behind a checksum of the whole.
+    """
+    folder = re.sub(r"[^\w.-]+", "_", name).strip("_")
+    if len(folder) <= LONGEST_FOLDER_NAME:
+        return folder
+    return f"{zlib.crc32(name.encode()):08x}_{folder[9 - LONGEST_FOLDER_NAME :]}"
