@@ -172,10 +172,10 @@ def plain_area(flags, npos):
 def test_against_a_plain_loop(task, iou):
     rng = np.random.default_rng(7)
     labels, rows = {}, []
-    for name in ("P1", "P2", "P3"):
-        places = rng.uniform(20, 120, (25, 2))
+    for name in ("P1", "P2"):
+        places = rng.uniform(20, 100, (14, 2))
         labels[name] = [ship(x, y, int(rng.random() < 0.2)) for x, y in places]
-        jittered = np.repeat(places, 3, axis=0) + rng.normal(0, 3, (75, 2))
+        jittered = np.repeat(places, 3, axis=0) + rng.normal(0, 3, (42, 2))
         rows += [(name, 0.0, x, y) for x, y in jittered]
     scores = rng.permutation(len(rows)) / len(rows)
     found = results(
@@ -184,8 +184,8 @@ def test_against_a_plain_loop(task, iou):
     )
     entry = judge(labels, found, iou=iou, task=task)
     flags, npos = plain_evaluation(labels, found, task, iou)
-    assert 20 < sum(flags) < len(flags)
-    assert (entry["tp"], entry["npos"], entry["ndet"]) == (sum(flags), npos, 225)
+    assert 10 < sum(flags) < len(flags)
+    assert (entry["tp"], entry["npos"], entry["ndet"]) == (sum(flags), npos, 84)
     assert entry["ap"] == pytest.approx(plain_area(flags, npos), abs=1e-12)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,8 +13,10 @@ from maskrcnn_benchmark.dota.annotations import read_labels, stack_corners
 from maskrcnn_benchmark.dota.classes import class_names
 from maskrcnn_benchmark.dota.toy import TOY_CLASSES, draw_scene, write_toy_set
 from maskrcnn_benchmark.dota.toy_drawing import draw_object
-from maskrcnn_benchmark.dota.toy_layout import KINDS, Placed
+from maskrcnn_benchmark.dota.toy_layout import KINDS, Placed, lay_out
 from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def scene(seed, width, height, count):
@@ -43,9 +46,10 @@ def test_all_objects_fit_inside_and_apart(width, height, count):
 def test_every_class_appears_and_angles_differ():
     names, angles = set(), set()
     for seed in range(8):
-        for item in scene(seed, 640, 480, 60)[1]:
+        for item in lay_out(np.random.default_rng(seed), 640, 480, 60).objects:
             names.add(item.name)
-            along = item.corners[0] - item.corners[3]
+            front_left, _, _, rear_left = item.corners()
+            along = front_left - rear_left
             angles.add(int(np.degrees(np.arctan2(along[1], along[0])) // 15))
     assert names == set(TOY_CLASSES)
     assert len(angles) > 15
@@ -95,7 +99,7 @@ def test_same_seed_same_bytes_in_another_process(tmp_path):
         "import sys; from maskrcnn_benchmark.dota.toy import write_toy_set;"
         "list(write_toy_set(sys.argv[1], 2, 300, 220, 20, 9))"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=True, cwd=ROOT)
     list(write_toy_set(tmp_path / "b", 3, 300, 220, 20, 9))
     list(write_toy_set(tmp_path / "c", 1, 300, 220, 20, 10))
     for part in ("images/T0000.png", "images/T0001.png", "labelTxt/T0001.txt"):
@@ -146,7 +150,6 @@ def test_folder_with_other_images_is_refused(tmp_path):
 
 
 def test_thousands_of_objects():
-    image, objects = scene(2, 1024, 1024, 1000)
-    assert len(objects) == 1000
-    short = np.array([np.linalg.norm(o.corners[1] - o.corners[0]) for o in objects])
-    assert short.min() > 4
+    layout = lay_out(np.random.default_rng(2), 1500, 1200, 2000)
+    assert len(layout.objects) == 2000
+    assert min(item.width for item in layout.objects) > 4

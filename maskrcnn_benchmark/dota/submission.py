@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn_benchmark.dota.merge import Detections
+from maskrcnn_benchmark.dota.detections import Detections
 from maskrcnn_benchmark.dota.text_files import format_number, write_text
 
 SCORE_DECIMALS = 8

@@ -1,0 +1,237 @@
+"""Folders of images become folders of tiles: exact, resumable, refusing what does not fit."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from maskrcnn_benchmark.data import split as split_module
+from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.data.split import split_folder
+from maskrcnn_benchmark.dota.annotations import DotaObject, read_labels, stack_corners, write_labels
+from maskrcnn_benchmark.dota.tiles import parse_tile_name, tile_grid, tile_name
+
+SIZES = {"P1": (300, 170), "P2": (90, 200), "P3": (64, 40)}
+TILE, OVERLAP = 100, 30
+
+
+def quiet(_text):
+    pass
+
+
+def rectangle(x1, y1, x2, y2):
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], dtype=float)
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labelTxt").mkdir()
+    rng = np.random.default_rng(0)
+    for name, (width, height) in SIZES.items():
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / "images" / f"{name}.png"), image)
+    objects = [
+        DotaObject(rectangle(10, 20, 30, 28), "ship", 0),
+        DotaObject(rectangle(95, 150, 115, 160), "plane", 1),
+    ]
+    write_labels(folder / "labelTxt" / "P1.txt", objects)
+    (folder / "labelTxt" / "P2.txt").write_text("imagesource:x\r\ngsd:0.1\r\n")
+    return folder  # P3 has no label file
+
+
+def split(source, destination, **options):
+    settings = {"tile": TILE, "overlap": OVERLAP, "report": quiet} | options
+    return split_folder(source, destination, **settings)
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_tiles_are_the_images_windows(source, tmp_path):
+    count = split(source, tmp_path / "tiles")
+    expected = {}
+    for name, (width, height) in SIZES.items():
+        image = read_image(source / "images" / f"{name}.png")
+        for w in tile_grid(width, height, TILE, OVERLAP):
+            part = image[w.y0 : w.y0 + w.height, w.x0 : w.x0 + w.width]
+            expected[tile_name(name, 1, w)] = part
+    # P1: x 0 70 140 200, y 0 70; P2: x 0 (90 wide), y 0 70 100; P3: one
+    assert count == len(expected) == 4 * 2 + 3 + 1
+    made = {path.stem: path for path in (tmp_path / "tiles" / "images").iterdir()}
+    assert set(made) == set(expected)
+    for name, pixels in expected.items():
+        np.testing.assert_array_equal(read_image(made[name]), pixels)
+
+
+def test_labels_go_with_their_tiles(source, tmp_path):
+    tiles = tmp_path / "tiles"
+    split(source, tiles)
+    assert {path.stem for path in (tiles / "labelTxt").iterdir()} == {
+        path.stem for path in (tiles / "images").iterdir()
+    }
+    (ship,) = read_labels(tiles / "labelTxt" / "P1__1__0___0.txt")
+    assert ship.corners.tolist() == rectangle(10, 20, 30, 28).tolist()
+    # the plane from x = 95 to 115: 5 of 20 columns in the tile that ends at 100, all in 70 ... 170
+    (cut,) = read_labels(tiles / "labelTxt" / "P1__1__0___70.txt")
+    assert (cut.name, cut.difficult) == ("plane", 2)
+    assert cut.corners.tolist() == rectangle(95, 80, 100, 90).tolist()
+    (whole,) = read_labels(tiles / "labelTxt" / "P1__1__70___70.txt")
+    assert whole.difficult == 1
+    assert whole.corners.tolist() == rectangle(25, 80, 45, 90).tolist()
+    # moved back, it is the label of the whole image
+    _, _, x, y = parse_tile_name("P1__1__70___70")
+    original = read_labels(tiles / "labelTxt-original" / "P1.txt")
+    assert (whole.corners + [x, y]).tolist() == original[1].corners.tolist()
+
+
+def test_originals_are_copied_to_the_byte(source, tmp_path):
+    split(source, tmp_path / "tiles")
+    copies = contents(tmp_path / "tiles" / "labelTxt-original")
+    assert copies == contents(source / "labelTxt") | {"P3.txt": b""}
+    assert (tmp_path / "tiles" / "labelTxt" / "P3__1__0___0.txt").read_bytes() == b""
+
+
+def test_tiles_json_says_how_to_merge_back(source, tmp_path):
+    split(source, tmp_path / "tiles")
+    plan = json.loads((tmp_path / "tiles" / "tiles.json").read_text())
+    assert (plan["tile"], plan["overlap"]) == (TILE, OVERLAP)
+    assert "0.7" in plan["rule"]
+    assert list(plan["sources"]) == ["P1", "P2", "P3"]
+    assert (plan["sources"]["P2"]["width"], plan["sources"]["P2"]["height"]) == (90, 200)
+    assert plan["sources"]["P2"]["tiles"] == [
+        "P2__1__0___0",
+        "P2__1__0___70",
+        "P2__1__0___100",
+    ]
+
+
+def test_processes_give_the_same_files(source, tmp_path):
+    split(source, tmp_path / "one")
+    split(source, tmp_path / "two", workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def count_cuts(monkeypatch):
+    cut, original = [], split_module._cut
+
+    def counting(job):
+        cut.append(job.image.stem)
+        return original(job)
+
+    monkeypatch.setattr(split_module, "_cut", counting)
+    return cut
+
+
+def test_finished_sources_are_passed_over(source, tmp_path, monkeypatch):
+    split(source, tmp_path / "tiles")
+    before = contents(tmp_path / "tiles")
+    cut = count_cuts(monkeypatch)
+    assert split(source, tmp_path / "tiles") == 12
+    assert cut == [] and contents(tmp_path / "tiles") == before
+
+
+def test_changed_sources_are_cut_again(source, tmp_path, monkeypatch):
+    split(source, tmp_path / "tiles")
+    cut = count_cuts(monkeypatch)
+    write_labels(source / "labelTxt" / "P2.txt", [DotaObject(rectangle(1, 2, 9, 8), "ship")])
+    (tmp_path / "tiles" / "images" / "P3__1__0___0.png").unlink()
+    cv2.imwrite(str(source / "images" / "P4.png"), np.zeros((50, 60, 3), np.uint8))
+    assert split(source, tmp_path / "tiles") == 13
+    assert cut == ["P2", "P3", "P4"]
+    assert len(read_labels(tmp_path / "tiles" / "labelTxt" / "P2__1__0___0.txt")) == 1
+
+
+def test_interrupted_run_goes_on(source, tmp_path, monkeypatch):
+    tiles = tmp_path / "tiles"
+    original = split_module._cut
+
+    def interrupted(job):
+        if job.image.stem == "P2":
+            raise KeyboardInterrupt
+        return original(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(split_module, "_cut", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            split(source, tiles)
+    assert not (tiles / "tiles.json").exists()
+    journal = tiles / "tiles-unfinished.jsonl"
+    with journal.open("a") as stream:
+        stream.write('{"name": "P2", "wid')  # killed while it wrote a line
+    cut = count_cuts(monkeypatch)
+    assert split(source, tiles) == 12
+    assert cut == ["P2", "P3"]
+    assert not journal.exists()
+    split(source, tmp_path / "fresh")
+    assert contents(tiles) == contents(tmp_path / "fresh")
+
+
+def test_other_settings_are_refused(source, tmp_path):
+    split(source, tmp_path / "tiles")
+    with pytest.raises(ValueError, match="tile 100, overlap 30, not tile 80, overlap 30"):
+        split(source, tmp_path / "tiles", tile=80)
+    (tmp_path / "other" / "images").mkdir(parents=True)
+    (tmp_path / "other" / "images" / "a.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="did not make"):
+        split(source, tmp_path / "other")
+
+
+def test_test_sets_have_images_only(source, tmp_path):
+    for path in (source / "labelTxt").iterdir():
+        path.unlink()
+    (source / "labelTxt").rmdir()
+    said = []
+    assert split(source, tmp_path / "tiles", report=said.append) == 12
+    assert "no labelTxt" in said[0]
+    assert sorted(path.name for path in (tmp_path / "tiles").iterdir()) == ["images", "tiles.json"]
+
+
+def test_troubles_are_named(source, tmp_path):
+    with pytest.raises(ValueError, match="overlap of 100 and a tile of 100"):
+        split(source, tmp_path / "tiles", overlap=100)
+    with pytest.raises(FileNotFoundError, match="expected a folder images/"):
+        split(tmp_path, tmp_path / "tiles")
+    with (source / "labelTxt" / "P1.txt").open("a") as stream:
+        stream.write("1 2 3 ship\n")
+    with pytest.raises(ValueError, match="P1.txt:3: "):
+        split(source, tmp_path / "tiles")
+    (source / "labelTxt" / "P1.txt").write_text("")
+    (source / "images" / "P2.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match="P2.png"):
+        split(source, tmp_path / "tiles", workers=2)
+    cv2.imwrite(str(source / "images" / "P1.jpg"), np.zeros((50, 60, 3), np.uint8))
+    with pytest.raises(ValueError, match="P1.png: P1.jpg has the same name"):
+        split(source, tmp_path / "tiles")
+
+
+def test_empty_folder_is_refused(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no image"):
+        split(tmp_path, tmp_path / "tiles")
+
+
+def test_real_image_as_the_devkit_cut_it(shared_data, tmp_path):
+    (tmp_path / "source" / "images").mkdir(parents=True)
+    (tmp_path / "source" / "labelTxt").mkdir()
+    image = shared_data / "dota" / "images" / "P0032.png"
+    (tmp_path / "source" / "images" / "P0032.png").symlink_to(image)
+    labels = (shared_data / "tiles_P0032" / "P0032_full.txt").read_bytes()
+    (tmp_path / "source" / "labelTxt" / "P0032.txt").write_bytes(labels)
+    assert split(tmp_path / "source", tmp_path / "tiles", tile=1024, overlap=200) == 6
+    for theirs in (shared_data / "tiles_P0032" / "images").iterdir():
+        ours = tmp_path / "tiles" / "images" / theirs.name
+        np.testing.assert_array_equal(read_image(ours), read_image(theirs))
+        name = f"{theirs.stem}.txt"
+        own_labels = read_labels(tmp_path / "tiles" / "labelTxt" / name)
+        their_labels = read_labels(shared_data / "tiles_P0032" / "labelTxt" / name)
+        np.testing.assert_allclose(
+            stack_corners(own_labels), stack_corners(their_labels), atol=1.01
+        )

@@ -1,0 +1,126 @@
+"""tools/dota.py as a user runs it: results, help, and one line for each trouble."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOL = ROOT / "tools" / "dota.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("dota_tool", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(tool, monkeypatch, capsys):
+    """Run the tool in this process: (exit status, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dota.py", *map(str, arguments)])
+        try:
+            status = tool.main()
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_toy_split_evaluate(run, tmp_path):
+    toy, tiles = tmp_path / "toy", tmp_path / "tiles"
+    status, out, _ = run(
+        "toy", toy, "--images", 2, "--size", "320x240", "--objects", 30, "--seed", 3
+    )
+    assert status == 0 and "2 images" in out
+    assert run("split", toy, tiles, "--size", 200, "--overlap", 40)[0] == 0
+    assert json.loads((tiles / "tiles.json").read_text())["tile"] == 200
+
+    results = tmp_path / "results"
+    results.mkdir()
+    for label in (toy / "labelTxt").iterdir():
+        for line in label.read_text().splitlines():
+            *corners, name, _ = line.split()
+            with (results / f"Task1_{name}.txt").open("a") as stream:
+                stream.write(f"{label.stem} 0.9 {' '.join(corners)}\n")
+    arguments = ["--labels", toy / "labelTxt", "--detections", results, "--task", 1]
+    figures = tmp_path / "new" / "figures.json"
+    status, out, _ = run("evaluate", *arguments, "--metric", "area", "--json", figures)
+    assert status == 0
+    assert out.splitlines()[-1].split() == ["mAP", "1.0000"]
+    result = json.loads(figures.read_text())
+    assert result["mAP"] == 1.0
+    assert sum(entry["npos"] for entry in result["classes"].values()) == 60
+    assert set(result["classes"]["small-vehicle"]) == {"ap", "npos", "tp", "ndet"}
+
+    (tmp_path / "list.txt").write_text("T0001\n")
+    run("evaluate", *arguments, "--images", tmp_path / "list.txt", "--json", figures)
+    entries = json.loads(figures.read_text())["classes"].values()
+    assert sum(entry["npos"] for entry in entries) == sum(entry["ndet"] for entry in entries) == 30
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["split", "none", "out"], "none: expected a folder images/"),
+        (["split", "none", "out", "--size", "80"], "overlap of 200 and a tile of 80"),
+        (["toy", "out", "--images", "0"], "at least 1 image"),
+        (["evaluate", "--labels", ".", "--detections", ".", "--task", "2"], "Task2_<class>.txt"),
+        (
+            ["evaluate", "--labels", ".", "--detections", ".", "--task", "2", "--images", "none"],
+            "none: no such list",
+        ),
+    ],
+)
+def test_troubles_are_one_line_and_status_2(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(*arguments)
+    assert status == 2 and out == ""
+    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", ["320", "320x", "axb", "-3x4"])
+def test_malformed_size_is_refused(run, tmp_path, size):
+    status, _, err = run("toy", tmp_path / "out", f"--size={size}")
+    assert status == 2 and "expected WIDTHxHEIGHT" in err
+
+
+def test_as_a_program():
+    def call(*arguments):
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, TOOL, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    shown = call("--help")
+    assert shown.returncode == 0
+    for command in ("toy", "split", "evaluate"):
+        assert command in shown.stdout
+    missing = call("split", "none", "out")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr == "error: none: expected a folder images/ in it\n"
+
+
+def test_real_results(run, shared_data, tmp_path):
+    folder = shared_data / "eval_task1"
+    expected = json.loads((folder / "expected.json").read_text())
+    for key, figures in expected.items():
+        _, iou, metric = key.split("|")
+        status, _, _ = run(
+            *("evaluate", "--labels", folder / "labelTxt", "--task", "1"),
+            *("--detections", folder / "merged_dets", "--images", folder / "images.txt"),
+            *("--metric", metric, "--iou", iou[3:], "--json", tmp_path / "out.json"),
+        )
+        assert status == 0
+        result = json.loads((tmp_path / "out.json").read_text())
+        assert result["mAP"] == pytest.approx(figures["mean_over_defined"], abs=1e-4)
+        for name, entry in figures["classes"].items():
+            assert result["classes"][name]["ap"] == pytest.approx(entry["ap"], abs=1e-4)
