@@ -117,7 +117,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; give the same command again", file=sys.stderr)
         return 130
     return 0
 

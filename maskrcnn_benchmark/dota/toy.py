@@ -84,7 +84,7 @@ def write_toy_set(
         )
     folder = Path(folder)
     names = [f"T{number:04d}" for number in range(images)]
-    others = {path.stem for path in (folder / "images").glob("*")} - set(names)
+    others = {path.stem for path in (folder / "images").glob("[!.]*")} - set(names)
     if others:
         raise ValueError(
             f"{folder}: holds other images, {sorted(others)[0]} for one; name a new folder"
