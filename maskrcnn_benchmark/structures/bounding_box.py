@@ -281,7 +281,8 @@ def numbers_of(item: Any, length: int) -> list[int]:
 
 
 def _pick(value: Any, item: Any) -> Any:
-    """Index a field; lists take the same kinds of index as tensors."""
-    if isinstance(value, (list, tuple)):
-        return [value[i] for i in numbers_of(item, len(value))]
-    return value[item]
+    """Index a field; arrays and lists take the same kinds of index as tensors."""
+    if not isinstance(value, (np.ndarray, list, tuple)):
+        return value[item]
+    numbers = numbers_of(item, len(value))
+    return value[numbers] if isinstance(value, np.ndarray) else [value[i] for i in numbers]
