@@ -14,6 +14,7 @@ import numpy as np
 
 from maskrcnn_benchmark.data.image_io import read_image, write_image
 from maskrcnn_benchmark.dota.annotations import read_labels, stack_corners
+from maskrcnn_benchmark.engine.run import load_config
 from maskrcnn_benchmark.engine.training_log import read_metrics
 from maskrcnn_benchmark.engine.visualization import draw_curve, draw_detections, picture_grid
 
@@ -29,15 +30,15 @@ def step(title: str, *arguments: str) -> None:
     subprocess.run([sys.executable, *arguments], check=True)
 
 
-def draw_results() -> None:
+def draw_results(class_names: list[str]) -> None:
     """Writes grid.png, loss.png and a copy of ap_table.txt into the demo's folder."""
     found = json.loads((DEMO / "predictions" / "detections.json").read_text())
     rows = []
     for name, entry in list(found["images"].items())[:PICTURES]:
         truth = read_labels(DEMO / "data" / "val" / "labelTxt" / f"{name}.txt")
-        names = sorted({item.name for item in truth})
-        labels = np.array([names.index(item.name) + 1 for item in truth], int)
-        labelled = draw_detections(read_image(entry["file"]), stack_corners(truth), labels, names)
+        labels = np.array([class_names.index(item.name) + 1 for item in truth], int)
+        labelled = read_image(entry["file"])
+        draw_detections(labelled, stack_corners(truth), labels, class_names)
         detected = read_image(DEMO / "predictions" / f"{name}_detections.jpg")
         rows.append([detected, labelled])
     write_image(DEMO / "grid.png", picture_grid(rows, ["detected", "labelled"]))
@@ -51,28 +52,26 @@ def draw_results() -> None:
 
 
 def main() -> None:
-    data = DEMO / "data"
+    os.chdir(REPOSITORY)
     shutil.rmtree(DEMO, ignore_errors=True)
+    data = DEMO / "data"
     toy, split = ["tools/dota.py", "toy"], ["tools/dota.py", "split"]
-    look = ["--size", "400x320", "--objects", "24"]
-    step("draw 96 scenes", *toy, f"{data}/train", "--images", "96", *look, "--seed", "1")
-    step("draw 16 others", *toy, f"{data}/val", "--images", "16", *look, "--seed", "2")
+    look = ["--size", "512x384", "--objects", "24"]
+    step("draw scenes to train on", *toy, f"{data}/train", "--images", "60", *look, "--seed", "1")
+    step("draw others to judge by", *toy, f"{data}/val", "--images", "12", *look, "--seed", "2")
     for part in ("train", "val"):
         folders = [f"{data}/{part}", f"{data}/{part}_tiles"]
         step(f"cut {part}", *split, *folders, "--size", "256", "--overlap", "64")
     step("train", "tools/train_net.py", "--config-file", CONFIG, "--skip-test")
     step("judge", "tools/test_net.py", "--config-file", CONFIG)
-    step(
-        "predict",
-        "tools/predict.py",
-        *("--config-file", CONFIG, "--weights", f"{DEMO}/run/model_final.pth"),
-        *("--out", f"{DEMO}/predictions", "--score", "0.5", f"{data}/val/images"),
-    )
-    draw_results()
+    weights = ["--weights", f"{DEMO}/run/model_final.pth"]
+    out = ["--out", f"{DEMO}/predictions", "--score", "0.5"]
+    scenes = f"{data}/val/images"
+    step("predict", "tools/predict.py", "--config-file", CONFIG, *weights, *out, scenes)
+    draw_results(list(load_config(CONFIG, []).DOTA.CLASSES))
     print("\n" + (DEMO / "ap_table.txt").read_text())
-    print(f"Done. Look into {(Path.cwd() / DEMO)}: grid.png, loss.png, ap_table.txt")
+    print(f"Done. Look into {DEMO.resolve()}: grid.png, loss.png, ap_table.txt")
 
 
 if __name__ == "__main__":
-    os.chdir(REPOSITORY)
     main()
