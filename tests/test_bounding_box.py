@@ -145,6 +145,13 @@ def test_corners_keep_their_order_in_a_flip():
     assert corners[0, 0].tolist() == [3, 4]  # the given ones are untouched
 
 
+def test_corners_given_as_an_array_move_too():
+    boxes = BoxList([[2, 4, 12, 8]], SIZE)
+    boxes.add_field("corners", np.array([[[3.0, 4], [13, 5], [12, 9], [2, 8]]]))
+    moved = boxes.resize((80, 20)).get_field("corners")
+    assert moved.tolist() == [[[6, 4], [26, 5], [24, 9], [4, 8]]]
+
+
 @pytest.mark.parametrize(
     "item",
     [[1], torch.tensor([1]), torch.tensor([False, True]), [False, True], slice(1, 2), [-1]],

@@ -53,12 +53,15 @@ class BoxList:
 
         Args:
             field: its name.
-            field_data: one value per box; anything without a length is taken as it is.
+            field_data: one value per box; anything without a length is taken as it is. Those named
+                in GEOMETRIC_FIELDS become tensors.
 
         Raises:
             ValueError: the length is not the number of boxes.
         """
         scalar = isinstance(field_data, (torch.Tensor, np.ndarray)) and field_data.ndim == 0
+        if field in GEOMETRIC_FIELDS:
+            field_data = torch.as_tensor(field_data)
         if hasattr(field_data, "__len__") and not scalar and len(field_data) != len(self):
             raise ValueError(
                 f"field '{field}' must have one value per box: "
@@ -95,6 +98,29 @@ class BoxList:
             new.add_field(name, value if change is None else change(name, value))
         return new
 
+    def _move(
+        self,
+        boxes: torch.Tensor,
+        size: Sequence[Any],
+        mode: str,
+        move_points: Callable[[torch.Tensor], torch.Tensor],
+        move_object: Callable[[Any], Any],
+    ) -> "BoxList":
+        """Make a list of moved boxes and of this one's fields, moved too where they have a place.
+
+        Args:
+            boxes, size, mode: of the new list, which comes back in this one's mode.
+            move_points: for geometric fields.
+            move_object: for objects that move by themselves.
+        """
+
+        def change(name: str, value: Any) -> Any:
+            if name in GEOMETRIC_FIELDS:
+                return move_points(value)
+            return value if isinstance(value, _PLAIN) else move_object(value)
+
+        return self._derive(boxes, size, mode, change).convert(self.mode)
+
     def convert(self, mode: str) -> "BoxList":
         """Return the boxes in another mode, "xyxy" or "xywh" (itself where it is that already)."""
         _check_mode(mode)
@@ -122,16 +148,19 @@ class BoxList:
             float(new) / float(old) for new, old in zip(size, self.size, strict=True)
         )
 
-        def change(name: str, value: Any) -> Any:
-            if isinstance(value, _PLAIN):
-                return value * _xy(value, ratio_x, ratio_y) if name in GEOMETRIC_FIELDS else value
-            return value.resize(size, *args, **kwargs)
-
         if ratio_x == ratio_y:
-            return self._derive(self.bbox * ratio_x, size, change=change)
-        x1, y1, x2, y2 = self._split_into_xyxy()
-        boxes = torch.cat((x1 * ratio_x, y1 * ratio_y, x2 * ratio_x, y2 * ratio_y), dim=-1)
-        return self._derive(boxes, size, "xyxy", change).convert(self.mode)
+            boxes, mode = self.bbox * ratio_x, self.mode
+        else:
+            x1, y1, x2, y2 = self._split_into_xyxy()
+            boxes = torch.cat((x1 * ratio_x, y1 * ratio_y, x2 * ratio_x, y2 * ratio_y), dim=-1)
+            mode = "xyxy"
+        return self._move(
+            boxes,
+            size,
+            mode,
+            lambda points: points * _xy(points, ratio_x, ratio_y),
+            lambda value: value.resize(size, *args, **kwargs),
+        )
 
     def transpose(self, method: int) -> "BoxList":
         """Return the boxes on the flipped image.
@@ -147,19 +176,18 @@ class BoxList:
         axis = 0 if method == FLIP_LEFT_RIGHT else 1
         length = self.size[axis]
 
-        def change(name: str, value: Any) -> Any:
-            if not isinstance(value, _PLAIN):
-                return value.transpose(method)
-            if name not in GEOMETRIC_FIELDS:
-                return value
-            flipped = value.clone()
-            flipped[..., axis] = length - value[..., axis]
+        def flip_points(points: torch.Tensor) -> torch.Tensor:
+            flipped = points.clone()
+            flipped[..., axis] = length - points[..., axis]
             return flipped
 
         ends = list(self._split_into_xyxy())
         low, high = ends[axis], ends[axis + 2]
         ends[axis], ends[axis + 2] = length - high - 1, length - low - 1
-        return self._derive(torch.cat(ends, dim=-1), mode="xyxy", change=change).convert(self.mode)
+        boxes = torch.cat(ends, dim=-1)
+        return self._move(
+            boxes, self.size, "xyxy", flip_points, lambda value: value.transpose(method)
+        )
 
     def crop(self, box: Sequence[Any]) -> "BoxList":
         """Return the boxes on the cropped image, cut at its border (boxes outside become empty).
@@ -170,16 +198,17 @@ class BoxList:
         """
         width, height = box[2] - box[0], box[3] - box[1]
 
-        def change(name: str, value: Any) -> Any:
-            if isinstance(value, _PLAIN):
-                return value - _xy(value, box[0], box[1]) if name in GEOMETRIC_FIELDS else value
-            return value.crop(box)
-
         x1, y1, x2, y2 = self._split_into_xyxy()
         xs = [(x - box[0]).clamp(min=0, max=width) for x in (x1, x2)]
         ys = [(y - box[1]).clamp(min=0, max=height) for y in (y1, y2)]
         boxes = torch.cat((xs[0], ys[0], xs[1], ys[1]), dim=-1)
-        return self._derive(boxes, (width, height), "xyxy", change).convert(self.mode)
+        return self._move(
+            boxes,
+            (width, height),
+            "xyxy",
+            lambda points: points - _xy(points, box[0], box[1]),
+            lambda value: value.crop(box),
+        )
 
     def to(self, device: Any) -> "BoxList":
         """Return the boxes, and every field that has a `to`, on a device."""

@@ -9,7 +9,7 @@ time. What it skips has IoU 0, so the result is the whole matrix's to the last b
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -170,7 +170,8 @@ def match_boxes(
     return matches
 
 
-class _Best(NamedTuple):
+@dataclass
+class _Best:
     """What M boxes know of their ground truth."""
 
     value: torch.Tensor  # [M] best IoU
@@ -290,7 +291,8 @@ class _AnchorBlocks:
             left, upper, right, lower = self.hulls.unbind(dim=1)
             in_x = _shared_length(left, right, x1[part], x2[part]) > 0
             touches[:, part] = in_x & (_shared_length(upper, lower, y1[part], y2[part]) > 0)
-        return touches.nonzero(as_tuple=True)
+        block, row = touches.nonzero(as_tuple=True)
+        return block, row
 
     def _meet_part(
         self, gt: torch.Tensor, block: torch.Tensor, row: torch.Tensor, first: int

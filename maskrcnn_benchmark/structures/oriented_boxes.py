@@ -131,7 +131,7 @@ class _Quads:
         self.hbb = corners_to_hbb(corners)
         sides = np.roll(corners, -1, axis=1) - corners
         turns = _cross(sides, np.roll(sides, -1, axis=1))  # [N, 4]
-        self.convex = (turns >= 0).all(axis=1) | (turns <= 0).all(axis=1)
+        self.convex: np.ndarray = np.all(turns >= 0, axis=1) | np.all(turns <= 0, axis=1)
         halves = corners[:, [[0, 1, 2, 2], [0, 2, 3, 3]]]  # [N, 2, 4, 2], a triangle each
         whole = np.stack([corners, corners[:, [0, 0, 0, 0]]], axis=1)
         pieces = np.where(self.convex[:, None, None, None], whole, halves)

@@ -65,6 +65,7 @@ class BinaryMaskList(_Outlines):
 
     def __init__(self, masks: Any, size: Sequence[Any]) -> None:
         width, height = self.size = _as_size(size)
+        stack: torch.Tensor
         if isinstance(masks, BinaryMaskList):
             stack = masks.masks.clone()
         elif isinstance(masks, torch.Tensor):
@@ -77,7 +78,7 @@ class BinaryMaskList(_Outlines):
             stack = _decode_run_lengths(masks, width, height)
         else:
             stack = torch.stack([torch.as_tensor(mask) for mask in masks])
-        self.masks = stack[None] if stack.dim() == 2 else stack
+        self.masks: torch.Tensor = stack[None] if stack.dim() == 2 else stack
         if self.masks.dim() != 3 or tuple(self.masks.shape[1:]) != (height, width):
             raise ValueError(
                 f"masks must be of shape (N, {height}, {width}), got {tuple(self.masks.shape)}"
@@ -146,6 +147,7 @@ class PolygonInstance(_Outlines):
 
     def __init__(self, polygons: Any, size: Sequence[Any]) -> None:
         self.size = tuple(size)
+        self.polygons: list[torch.Tensor]
         if isinstance(polygons, PolygonInstance):
             self.polygons = list(polygons.polygons)
             return
@@ -217,7 +219,9 @@ class PolygonList(_Outlines):
         if not isinstance(polygons, (list, tuple)):
             raise ValueError(f"polygons must be a list with an item per object, got {polygons!r}")
         self.size = _as_size(size)
-        self.polygons = [PolygonInstance(instance, self.size) for instance in polygons]
+        self.polygons: list[PolygonInstance] = [
+            PolygonInstance(instance, self.size) for instance in polygons
+        ]
 
     def transpose(self, method: int) -> "PolygonList":
         """Return all objects flipped."""
@@ -270,10 +274,11 @@ class SegmentationMask:
 
     def __init__(self, instances: Any, size: Sequence[Any], mode: str = "poly") -> None:
         size = _as_size(size)
-        kind = {"poly": PolygonList, "mask": BinaryMaskList}.get(mode)
+        kinds: dict[str, Any] = {"poly": PolygonList, "mask": BinaryMaskList}
+        kind = kinds.get(mode)
         if kind is None:
             raise NotImplementedError(f"mode must be 'poly' or 'mask', got {mode!r}")
-        self.instances = instances if isinstance(instances, kind) else kind(instances, size)
+        self.instances: Any = instances if isinstance(instances, kind) else kind(instances, size)
         self.mode = mode
         self.size = size
 
