@@ -342,5 +342,6 @@ class _AnchorBlocks:
         for some in top.split(self.step_pairs):
             of_block = block[some]
             iou = pairwise_iou(gt[row[some], None], self.boxes[of_block]).squeeze(1)  # [p, K]
-            pair, column = (iou == row_best[some, None]).nonzero(as_tuple=True)
+            new = (iou == row_best[some, None]) & ~self.hit[of_block]
+            pair, column = new.nonzero(as_tuple=True)
             self.hit[of_block[pair], column] = True
