@@ -15,8 +15,9 @@ from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.dota.submission import read_task_folder
 from maskrcnn_benchmark.engine.inference import run_test
 from maskrcnn_benchmark.engine.random_state import seed_everything
-from maskrcnn_benchmark.engine.run import load_config, run_tool
+from maskrcnn_benchmark.engine.run import load_config, load_trained, run_tool
 from maskrcnn_benchmark.engine.training_log import read_metrics
+from maskrcnn_benchmark.modeling.detector import build_detection_model
 
 SETTINGS = """
 MODEL:
@@ -235,6 +236,21 @@ def test_errors_are_one_line_and_status_2(data, monkeypatch, capsys):
     assert end.value.code == 2 and line.startswith("error: ") and "no.pth" in line
 
 
+def test_weights_of_another_detector_are_not_judged(data, trained):
+    settings = str(data / "settings.yaml")
+    weights = str(trained[0] / "model_final.pth")
+    other = load_config(settings, ["MODEL.ROI_BOX_HEAD.NUM_CLASSES", "4"])
+    with pytest.raises(ValueError, match="roi_heads.box.predictor.*config.yml"):
+        load_trained(other, build_detection_model(other), weights, use_latest=False)
+    cfg = load_config(settings, ["OUTPUT_DIR", str(data / "nothing")])
+    with pytest.raises(FileNotFoundError, match="no trained weights"):
+        load_trained(cfg, build_detection_model(cfg), "", use_latest=True)
+    model = build_detection_model(cfg)
+    load_trained(cfg, model, weights, use_latest=True)
+    saved = torch.load(weights, weights_only=True)["model"]
+    assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
+
+
 def test_resumed_training_equals_uninterrupted_bit_for_bit(data, tmp_path):
     whole = train_here(data, tmp_path / "whole", "SOLVER.MAX_ITER", "4")
     again = train_here(data, tmp_path / "again", "SOLVER.MAX_ITER", "4")
@@ -267,7 +283,7 @@ def test_fault_last_checkpoint_turns_fine_tuning_into_resuming(data, trained, tm
 def test_evaluation_of_raw_images_cuts_them_in_memory(data, trained):
     opts = ["DATASETS.TEST", f"('dota:{data}/scenes',)", "MODEL.WEIGHT", ""]
     cfg = load_config(str(data / "settings.yaml"), opts)
-    model = load_tool("train_net").build_detection_model(cfg)
+    model = build_detection_model(cfg)
     model.load_state_dict(torch.load(trained[0] / "model_final.pth", weights_only=True)["model"])
     results = run_test(cfg, model, distributed=False, output_dir="")
     tiles = run_test(

@@ -9,9 +9,8 @@ from maskrcnn_benchmark.utils.env import setup_environment  # noqa: F401  isort:
 import argparse
 
 from maskrcnn_benchmark.engine.inference import run_test
-from maskrcnn_benchmark.engine.run import add_run_arguments, run_tool, start_run
+from maskrcnn_benchmark.engine.run import add_run_arguments, load_trained, run_tool, start_run
 from maskrcnn_benchmark.modeling.detector import build_detection_model
-from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.comm import get_world_size
 
 
@@ -24,8 +23,7 @@ def main() -> None:
     args = parser.parse_args()
     cfg = start_run(args.config_file, args.opts, args.local_rank, log_to_file=False)
     model = build_detection_model(cfg).to(cfg.MODEL.DEVICE)
-    checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
-    checkpointer.load(args.ckpt or cfg.MODEL.WEIGHT, use_latest=args.ckpt is None)
+    load_trained(cfg, model, args.ckpt or cfg.MODEL.WEIGHT, use_latest=args.ckpt is None)
     run_test(cfg, model, distributed=get_world_size() > 1)
 
 

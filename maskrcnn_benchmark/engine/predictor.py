@@ -13,11 +13,11 @@ from maskrcnn_benchmark.dota.classes import class_names as dota_class_names
 from maskrcnn_benchmark.dota.merge import Detections, merge_tiles
 from maskrcnn_benchmark.dota.tiles import Window, tile_grid
 from maskrcnn_benchmark.engine.precision import autocast
+from maskrcnn_benchmark.engine.run import load_trained
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.structures.oriented_boxes import masks_to_corners
-from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 
 
 class Predictor:
@@ -49,7 +49,7 @@ class Predictor:
             weights: a .pth or .pkl file, a URL or catalog://NAME.
         """
         model = build_detection_model(cfg)
-        DetectronCheckpointer(cfg, model).load(weights, use_latest=False)
+        load_trained(cfg, model, weights, use_latest=False)
         return cls(cfg, model)
 
     def predict(

@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.engine.precision import autocast
 from maskrcnn_benchmark.engine.random_state import seed_everything
+from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
 from maskrcnn_benchmark.utils.logger import setup_logger
 
@@ -94,6 +95,44 @@ def start_run(config_file: str, opts: Sequence[str], local_rank: int, log_to_fil
     )
     seed_everything(cfg.SOLVER.SEED + get_rank())
     return cfg
+
+
+class _TrainedModel(DetectronCheckpointer):
+    """Loads a whole detector: what training may leave out, judging and predicting need."""
+
+    def _load_model(self, checkpoint):
+        report = super()._load_model(checkpoint)
+        learnt = {name for name, _ in self.model.named_parameters()}
+        lost = report.misfits + [name for name in report.missing if name in learnt]
+        if lost:
+            raise ValueError(
+                f"the weights are not those of a detector with these settings: {len(lost)} parts "
+                f"have another shape or are missing, such as {lost[0]}. Give the config.yml that "
+                "training left beside them"
+            )
+        return report
+
+
+def load_trained(cfg, model, weights: str, use_latest: bool) -> None:
+    """Loads all of a trained detector.
+
+    Args:
+        cfg: its settings.
+        model: built from them.
+        weights: a .pth or .pkl file, a URL or catalog://NAME.
+        use_latest: take OUTPUT_DIR's last checkpoint instead, where there is one.
+
+    Raises:
+        FileNotFoundError: neither weights nor a last checkpoint.
+        ValueError: the weights are not those of a whole detector of these settings.
+    """
+    checkpointer = _TrainedModel(cfg, model, save_dir=cfg.OUTPUT_DIR)
+    if not weights and not (use_latest and checkpointer.has_checkpoint()):
+        raise FileNotFoundError(
+            f"no trained weights: {cfg.OUTPUT_DIR!r} has no last_checkpoint; train first, or name "
+            "weights with MODEL.WEIGHT FILE"
+        )
+    checkpointer.load(weights, use_latest=use_latest)
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
