@@ -280,6 +280,20 @@ def test_fault_last_checkpoint_turns_fine_tuning_into_resuming(data, trained, tm
     assert "Resuming from" in caplog.text and "This run is finished: 2 of 2" in caplog.text
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_from_training_to_judging(data, trained, tmp_path, dtype):
+    opts = ["OUTPUT_DIR", str(tmp_path), "DTYPE", dtype]
+    model = train_here(data, tmp_path, *opts)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    exact = read_metrics(trained[0] / "metrics.jsonl")
+    assert len(rows) == 2 and 0.5 < rows[0]["loss"] / exact[0]["loss"] < 2
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    cfg = load_config(str(data / "settings.yaml"), opts)
+    (metrics,) = run_test(cfg, model, distributed=False, output_dir="").values()
+    found = metrics["task1"]["voc07@0.5"]["classes"].values()
+    assert sum(entry["ndet"] for entry in found) > 0
+
+
 def test_evaluation_of_raw_images_cuts_them_in_memory(data, trained):
     opts = ["DATASETS.TEST", f"('dota:{data}/scenes',)", "MODEL.WEIGHT", ""]
     cfg = load_config(str(data / "settings.yaml"), opts)
