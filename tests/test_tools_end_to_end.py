@@ -92,6 +92,15 @@ OUTPUT_DIR: "{data}/run"
 """
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks this small gain nothing from more threads, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder with scenes/ (three drawn), tiles/ (nine, split from them) and settings.yaml."""
