@@ -1,6 +1,8 @@
 import json
 import random
+import signal
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,24 @@ def test_number_of_workers_changes_nothing(folder, tmp_path):
     alone = batches(make_data_loader(config(folder, tmp_path)))
     helped = config(folder, tmp_path, "DATALOADER.NUM_WORKERS", 2)
     assert_same(batches(make_data_loader(helped)), alone)
+
+
+def test_workers_start_after_opencv_ran_on_several_threads(folder, tmp_path):
+    # its thread pool does not survive a fork: workers that touched it waited for ever
+    cv2.setNumThreads(4)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 5)
+    loader = make_data_loader(config(folder, tmp_path, "DATALOADER.NUM_WORKERS", 1))
+
+    def give_up(*_):
+        raise TimeoutError("the loading process hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(60)
+    try:
+        assert len(batches(loader)) == 7
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_seed_changes_order_and_augmentation(folder, tmp_path):

@@ -160,6 +160,9 @@ def make_data_loader(
         _save_labels(datasets[0], cfg.OUTPUT_DIR)
     elif is_for_period and len(datasets) > 1:
         datasets = [D.ConcatDataset(datasets)]
+    # Before the workers are forked: OpenCV's thread pool does not survive a fork, and a worker that
+    # touches its remains waits for ever. PyTorch gives each worker one thread of its own accord.
+    cv2.setNumThreads(1)
     loaders = []
     for dataset in datasets:
         batch_sampler = _make_batches(cfg, dataset, is_train, is_distributed, start_iter)
@@ -170,7 +173,6 @@ def make_data_loader(
             collate_fn=(
                 BBoxAugCollator() if bbox_aug else BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY)
             ),
-            worker_init_fn=_start_worker,
             # its own generator: the loader must not move the training process's
             generator=torch.Generator().manual_seed(0),
         )
@@ -238,9 +240,3 @@ def _save_labels(dataset: Any, output_dir: str) -> None:
         mkdir(output_dir)
         parts = dataset.datasets if isinstance(dataset, D.ConcatDataset) else [dataset]
         save_labels(parts, output_dir)
-
-
-def _start_worker(_: int) -> None:
-    # as many workers as cores already: each with one thread
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
