@@ -145,3 +145,25 @@ def make_anchor_generator(config) -> AnchorGenerator:
     return AnchorGenerator(
         rpn.ANCHOR_SIZES, rpn.ASPECT_RATIOS, rpn.ANCHOR_STRIDE, rpn.STRADDLE_THRESH
     )
+
+
+def make_anchor_generator_retinanet(config) -> AnchorGenerator:
+    """Build RetinaNet's anchors from MODEL.RETINANET.
+
+    A level of size 32 with 3 scales an octave of ratio 2 has the sizes 32, 32 * 2^(1/3) = 40.3 and
+    32 * 2^(2/3) = 50.8.
+    """
+    retinanet = config.MODEL.RETINANET
+    if len(retinanet.ANCHOR_STRIDES) != len(retinanet.ANCHOR_SIZES):
+        raise ValueError(
+            "MODEL.RETINANET.ANCHOR_STRIDES and ANCHOR_SIZES need one entry a pyramid level each, "
+            f"got {retinanet.ANCHOR_STRIDES} and {retinanet.ANCHOR_SIZES}"
+        )
+    count = retinanet.SCALES_PER_OCTAVE
+    factors = [retinanet.OCTAVE ** (index / count) for index in range(count)]
+    return AnchorGenerator(
+        tuple(tuple(size * factor for factor in factors) for size in retinanet.ANCHOR_SIZES),
+        retinanet.ASPECT_RATIOS,
+        retinanet.ANCHOR_STRIDES,
+        retinanet.STRADDLE_THRESH,
+    )

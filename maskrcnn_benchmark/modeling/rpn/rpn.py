@@ -11,14 +11,8 @@ from maskrcnn_benchmark.structures.image_list import ImageList
 from .anchor_generator import make_anchor_generator
 from .inference import make_rpn_postprocessor
 from .loss import make_rpn_loss_evaluator
-
-
-def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
-    """A convolution that keeps the map's size, with the RPN's first weights."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-    nn.init.normal_(conv.weight, std=0.01)
-    nn.init.zeros_(conv.bias)
-    return conv
+from .retinanet.retinanet import build_retinanet
+from .utils import same_size_conv
 
 
 class RPNHeadConvRegressor(nn.Module):
@@ -26,8 +20,8 @@ class RPNHeadConvRegressor(nn.Module):
 
     def __init__(self, cfg, in_channels: int, num_anchors: int):
         super().__init__()
-        self.cls_logits = _conv(in_channels, num_anchors, 1)
-        self.bbox_pred = _conv(in_channels, num_anchors * 4, 1)
+        self.cls_logits = same_size_conv(in_channels, num_anchors, 1)
+        self.bbox_pred = same_size_conv(in_channels, num_anchors * 4, 1)
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return logits [N, A, H, W] and codes [N, A * 4, H, W], a tensor a level."""
@@ -39,7 +33,7 @@ class RPNHeadFeatureSingleConv(nn.Module):
 
     def __init__(self, cfg, in_channels: int):
         super().__init__()
-        self.conv = _conv(in_channels, in_channels, 3)
+        self.conv = same_size_conv(in_channels, in_channels, 3)
         self.out_channels = in_channels
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
@@ -53,9 +47,9 @@ class RPNHead(nn.Module):
 
     def __init__(self, cfg, in_channels: int, num_anchors: int):
         super().__init__()
-        self.conv = _conv(in_channels, in_channels, 3)
-        self.cls_logits = _conv(in_channels, num_anchors, 1)
-        self.bbox_pred = _conv(in_channels, num_anchors * 4, 1)
+        self.conv = same_size_conv(in_channels, in_channels, 3)
+        self.cls_logits = same_size_conv(in_channels, num_anchors, 1)
+        self.bbox_pred = same_size_conv(in_channels, num_anchors * 4, 1)
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return logits [N, A, H, W] and codes [N, A * 4, H, W], a tensor a level."""
@@ -111,7 +105,7 @@ class RPNModule(nn.Module):
 
 
 def build_rpn(cfg, in_channels: int) -> nn.Module:
-    """Build the proposal network."""
+    """Build the proposal network or, with MODEL.RETINANET_ON, RetinaNet in its place."""
     if cfg.MODEL.RETINANET_ON:
-        raise ValueError("MODEL.RETINANET_ON: RetinaNet is not here yet; set it to False")
+        return build_retinanet(cfg, in_channels)
     return RPNModule(cfg, in_channels)

@@ -1,8 +1,16 @@
-"""Turning the convolutional outputs of a dense head into one row an anchor."""
+"""The layers of a dense head, and turning their outputs into one row an anchor."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..utils import cat
+
+
+def same_size_conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
+    """Build a convolution that keeps the map's size, its weights normal with std 0.01."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    nn.init.normal_(conv.weight, std=0.01)
+    nn.init.zeros_(conv.bias)
+    return conv
 
 
 def permute_and_flatten(layer: Tensor, N: int, A: int, C: int, H: int, W: int) -> Tensor:

@@ -11,6 +11,33 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_nms, cat_boxlist
 
 
+class DetectionLimit:
+    """Keeps an image's best detections, more where scores tie with the last of them.
+
+    Args:
+        key: the config's key of the limit, which the log names the first time that boxes go.
+    """
+
+    def __init__(self, key: str):
+        self.key = key
+        self._was_logged = False
+
+    def __call__(self, detections: BoxList, limit: int) -> BoxList:
+        """Return at most `limit` detections by their field "scores"; 0 or less: all."""
+        if not 0 < limit < len(detections):
+            return detections
+        if not self._was_logged:
+            self._was_logged = True
+            logging.getLogger(__name__).warning(
+                "an image has %d detections, the best %d of them are kept; raise %s for crowded "
+                "images (said once)",
+                *(len(detections), limit, self.key),
+            )
+        scores = detections.get_field("scores")
+        lowest_kept = scores.topk(limit, sorted=True).values[-1]
+        return detections[(scores >= lowest_kept).nonzero().squeeze(1)]
+
+
 class PostProcessor(nn.Module):
     """Decodes the boxes, drops low scores, suppresses overlaps class by class, keeps the best.
 
@@ -39,7 +66,7 @@ class PostProcessor(nn.Module):
         self.box_coder = box_coder or BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
         self.cls_agnostic_bbox_reg = cls_agnostic_bbox_reg
         self.bbox_aug_enabled = bbox_aug_enabled
-        self._limit_was_logged = False
+        self._limit = DetectionLimit("MODEL.ROI_HEADS.DETECTIONS_PER_IMG")
 
     def forward(self, x: tuple[Tensor, Tensor], boxes: list[BoxList]) -> list[BoxList]:
         """Return the detections of every image, with the fields "scores" and "labels" (int64, from
@@ -98,23 +125,7 @@ class PostProcessor(nn.Module):
             found = boxlist_nms(found, self.nms)
             found.add_field("labels", torch.full_like(found.bbox[:, 0], label, dtype=torch.int64))
             kept.append(found)
-        return self._limit(cat_boxlist(kept))
-
-    def _limit(self, result: BoxList) -> BoxList:
-        """Keep the best detections_per_img (more where scores tie with the last of them)."""
-        if not 0 < self.detections_per_img < len(result):
-            return result
-        if not self._limit_was_logged:
-            self._limit_was_logged = True
-            logging.getLogger(__name__).warning(
-                "an image has %d detections, the best %d of them are kept; raise "
-                "MODEL.ROI_HEADS.DETECTIONS_PER_IMG for crowded images (said once)",
-                len(result),
-                self.detections_per_img,
-            )
-        scores = result.get_field("scores")
-        lowest_kept = scores.topk(self.detections_per_img, sorted=True).values[-1]
-        return result[(scores >= lowest_kept).nonzero().squeeze(1)]
+        return self._limit(cat_boxlist(kept), self.detections_per_img)
 
 
 def make_roi_box_post_processor(cfg) -> PostProcessor:
