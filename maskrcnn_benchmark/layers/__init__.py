@@ -3,6 +3,12 @@
 from .batch_norm import FrozenBatchNorm2d
 from .dcn.deform_conv_func import deform_conv, modulated_deform_conv
 from .dcn.deform_conv_module import DeformConv, ModulatedDeformConv, ModulatedDeformConvPack
+from .dcn.deform_pool_func import deform_roi_pooling
+from .dcn.deform_pool_module import (
+    DeformRoIPooling,
+    DeformRoIPoolingPack,
+    ModulatedDeformRoIPoolingPack,
+)
 from .misc import BatchNorm2d, Conv2d, ConvTranspose2d, DFConv2d, interpolate
 from .nms import nms
 from .roi_align import ROIAlign, roi_align
@@ -16,13 +22,17 @@ __all__ = [
     "ConvTranspose2d",
     "DFConv2d",
     "DeformConv",
+    "DeformRoIPooling",
+    "DeformRoIPoolingPack",
     "FrozenBatchNorm2d",
     "ModulatedDeformConv",
     "ModulatedDeformConvPack",
+    "ModulatedDeformRoIPoolingPack",
     "ROIAlign",
     "ROIPool",
     "SigmoidFocalLoss",
     "deform_conv",
+    "deform_roi_pooling",
     "interpolate",
     "modulated_deform_conv",
     "nms",

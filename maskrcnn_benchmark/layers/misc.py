@@ -14,6 +14,12 @@ ConvTranspose2d = nn.ConvTranspose2d
 BatchNorm2d = nn.BatchNorm2d
 
 
+class _NewEmptyTensorOp:
+    """The original's way to give an empty tensor another empty shape within autograd."""
+
+    apply = staticmethod(Tensor.reshape)
+
+
 class DFConv2d(nn.Module):
     """Deformable convolution that predicts its own offsets (and masks) from its input.
 

@@ -3,6 +3,31 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def sigmoid_focal_loss_cpu(logits: Tensor, targets: Tensor, gamma: float, alpha: float) -> Tensor:
+    """Focal loss of each sigmoid, in float32 or better, on any device.
+
+    Args:
+        logits: (N, C); column c - 1 is class c.
+        targets: integers (N,): 1..C a class, 0 background, -1 ignored.
+        gamma, alpha: as in `SigmoidFocalLoss`.
+    Returns:
+        (N, C)
+    """
+    if logits.dtype.itemsize < 4:
+        logits = logits.float()
+    classes = torch.arange(1, logits.shape[1] + 1, device=targets.device)
+    positive = targets[:, None] == classes  # [N, C]
+    negative = ~positive & (targets[:, None] >= 0)
+    p = logits.sigmoid()
+    # logsigmoid stays finite where log(sigmoid) does not.
+    as_positive = alpha * (1 - p) ** gamma * F.logsigmoid(logits)
+    as_negative = (1 - alpha) * p**gamma * F.logsigmoid(-logits)
+    return -as_positive * positive - as_negative * negative
+
+
+sigmoid_focal_loss_cuda = sigmoid_focal_loss_cpu
+
+
 class SigmoidFocalLoss(nn.Module):
     """Focal loss (arXiv 1708.02002) over C independent sigmoids, summed.
 
@@ -23,15 +48,7 @@ class SigmoidFocalLoss(nn.Module):
             logits: (N, C); column c - 1 is class c.
             targets: integers (N,): 1..C a class, 0 background, -1 ignored.
         """
-        logits = logits.float()
-        classes = torch.arange(1, logits.shape[1] + 1, device=targets.device)
-        positive = targets[:, None] == classes  # [N, C]
-        negative = ~positive & (targets[:, None] >= 0)
-        p = logits.sigmoid()
-        # logsigmoid stays finite where log(sigmoid) does not.
-        as_positive = self.alpha * (1 - p) ** self.gamma * F.logsigmoid(logits)
-        as_negative = (1 - self.alpha) * p**self.gamma * F.logsigmoid(-logits)
-        return -(as_positive * positive).sum() - (as_negative * negative).sum()
+        return sigmoid_focal_loss_cpu(logits, targets, self.gamma, self.alpha).sum()
 
     def extra_repr(self) -> str:
         return f"gamma={self.gamma}, alpha={self.alpha}"

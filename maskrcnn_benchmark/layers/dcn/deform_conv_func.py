@@ -63,3 +63,15 @@ def modulated_deform_conv(
     _check_groups("deform_conv: input", input.shape[1], weight.shape[1], groups)
     _check_groups("deform_conv: offset", offset.shape[1], 2 * taps, deformable_groups)
     return deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask)
+
+
+class DeformConvFunction:
+    """The original's name for it; torchvision brings the gradients."""
+
+    apply = staticmethod(deform_conv)
+
+
+class ModulatedDeformConvFunction:
+    """The original's name for it; torchvision brings the gradients."""
+
+    apply = staticmethod(modulated_deform_conv)
