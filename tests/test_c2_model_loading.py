@@ -58,13 +58,36 @@ def _cfg(*options):
     ],
 )
 def test_names(blob, name):
-    assert c2._rename_blob(blob, lambda layer: False) == name
+    names = c2._rename_basic_resnet_weights([blob])
+    assert c2._rename_fpn_weights(names, c2._C2_STAGE_NAMES["R-50"]) == [name]
+
+
+def test_the_last_blocks_of_the_stages_name_the_pyramid():
+    """R-152 has 8, 36 and 3 blocks in its last stages; other blocks' sums are nothing of ours."""
+    names = ["fpn_inner_res3_7_sum_lateral.weight", "fpn_res4_35_sum.bias", "fpn_res4_5_sum.bias"]
+    renamed = c2._rename_fpn_weights(names, c2._C2_STAGE_NAMES["R-152"])
+    assert renamed == ["fpn_inner2.weight", "fpn_layer3.bias", "fpn_res4_5_sum.bias"]
+
+
+@pytest.mark.parametrize(
+    ("blobs", "name"),
+    [
+        (["head_conv1_w", "head_conv1_b"], "xconvs.0.weight"),
+        (["head_conv3_b"], "xconvs.4.bias"),
+        (["head_conv1_w", "head_conv1_gn_s"], "xconvs.0.weight"),
+        (["head_conv4_gn_b", "head_conv4_gn_s"], "xconvs.10.bias"),
+    ],
+)
+def test_stacked_convolutions_stand_behind_each_other(blobs, name):
+    """Sequential(convolution, ReLU, …), with GroupNorm Sequential(convolution, norm, ReLU, …)."""
+    assert c2._rename_basic_resnet_weights(blobs)[0] == name
 
 
 def test_layers_with_group_norm_of_their_own_become_pairs():
     blobs = {"fc6_w": 1, "fc6_gn_s": 2, "fc6_gn_b": 3, "fc7_w": 4, "fpn_res2_2_sum_gn_s": 5}
     arrays = {blob: np.array([value]) for blob, value in blobs.items()}
-    renamed = {k: v.item() for k, v in c2._rename_weights_for_resnet(arrays).items()}
+    stages = c2._C2_STAGE_NAMES["R-50"]
+    renamed = {k: v.item() for k, v in c2._rename_weights_for_resnet(arrays, stages).items()}
     assert renamed == {
         "fc6.0.weight": 1,
         "fc6.1.weight": 2,
@@ -138,6 +161,11 @@ def test_deformable_stages_take_their_convolutions_inside(tmp_path):
     cfg = _cfg("MODEL.RESNETS.STAGE_WITH_DCN", (False, False, True, True))
     weights = c2.load_c2_format(cfg, str(path))["model"]
     assert set(weights) == {"layer2.0.conv2.weight", "layer3.0.conv2.conv.weight"}
+
+
+def test_other_bodies_say_what_can_take_a_pickle():
+    with pytest.raises(ValueError, match="w.pkl.*CONV_BODY FBNet cannot.*R-50-C4, .*R-152-FPN"):
+        c2.load_c2_format(_cfg("MODEL.BACKBONE.CONV_BODY", "FBNet"), "w.pkl")
 
 
 # --- what a pickle may hold

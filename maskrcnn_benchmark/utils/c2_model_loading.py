@@ -4,7 +4,7 @@ import logging
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -102,25 +102,27 @@ def _load_c2_pickled_weights(file_path: str) -> dict[str, Any]:
 _BLOB = re.compile(r"(?P<layer>.+?)(?P<norm>_bn|_gn)?_(?P<kind>[wbs])")
 _RESIDUAL = re.compile(r"res([2-5])_(\d+)_branch(1|2a|2b|2c)")
 _CONVOLUTIONS = {"2a": "1", "2b": "2", "2c": "3"}
-_LAYERS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
-    (re.compile(r"fpn_inner_res([2-5])_\d+_sum(_lateral)?"), lambda m: _fpn("inner", m)),
-    (re.compile(r"fpn_res([2-5])_\d+_sum"), lambda m: _fpn("layer", m)),
-    (re.compile(r"conv_rpn(_fpn\d)?"), "rpn.head.conv"),
-    (re.compile(r"rpn_(cls_logits|bbox_pred)(_fpn\d)?"), r"rpn.head.\1"),
+_STACKED = re.compile(r"head_conv(\d+)")  # of the Xconv1fc head
+_LAYERS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"conv_rpn(_fpn2)?"), "rpn.head.conv"),
+    (re.compile(r"rpn_(cls_logits|bbox_pred)(_fpn2)?"), r"rpn.head.\1"),
     (re.compile(r"_\[mask\]_fcn(\d+)"), r"mask_fcn\1"),
     (re.compile(r"pred"), "fc1000"),  # the classifier, so that it fits no predictor of ours
 )
 
+# The last block of each stage, of whose outputs the blobs of the pyramid speak.
+_C2_STAGE_NAMES = {
+    "R-50": ["1.2", "2.3", "3.5", "4.2"],
+    "R-101": ["1.2", "2.3", "3.22", "4.2"],
+    "R-152": ["1.2", "2.7", "3.35", "4.2"],
+}
 
-def _fpn(part: str, match: re.Match[str]) -> str:
-    return f"fpn_{part}{int(match.group(1)) - 1}"
 
-
-def _rename_blob(blob: str, has_norm: Callable[[str], bool]) -> str:
+def _rename_blob(blob: str, with_norm: Container[str]) -> str:
     """Return our name of a blob, e.g. layer1.0.bn1.weight for res2_0_branch2a_bn_s.
 
     Args:
-        has_norm: whether the layer of that name is followed by a GroupNorm of its own.
+        with_norm: the layers that a GroupNorm of their own follows.
     """
     parts = _BLOB.fullmatch(blob)
     if parts is None:
@@ -137,24 +139,55 @@ def _rename_blob(blob: str, has_norm: Callable[[str], bool]) -> str:
         else:
             inner = ("bn" if norm else "conv") + _CONVOLUTIONS[branch]
         return f"layer{int(stage) - 1}.{block}.{inner}.{parameter}"
+    stacked = _STACKED.fullmatch(layer)
+    if stacked:  # ours is Sequential(convolution, norm, ReLU, convolution …)
+        layers_each = 3 if layer in with_norm else 2
+        return f"xconvs.{layers_each * (int(stacked.group(1)) - 1) + int(norm)}.{parameter}"
     renamed = layer
     for pattern, replacement in _LAYERS:
         if pattern.fullmatch(layer):
             renamed = pattern.sub(replacement, layer)
     # With GroupNorm, ours is Sequential(layer, norm).
-    position = f".{int(norm)}" if norm or has_norm(layer) else ""
+    position = f".{int(norm)}" if norm or layer in with_norm else ""
     return f"{renamed}{position}.{parameter}"
 
 
-def _rename_weights_for_resnet(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+def _rename_basic_resnet_weights(layer_keys: Sequence[str]) -> list[str]:
+    """Translate the names of all blobs; of the pyramid's, the layer's name stays for now."""
+    with_norm = {key.removesuffix("_gn_s") for key in layer_keys if key.endswith("_gn_s")}
+    return [_rename_blob(key, with_norm) for key in layer_keys]
+
+
+def _rename_fpn_weights(layer_keys: Sequence[str], stage_names: Sequence[str]) -> list[str]:
+    """Translate the names of the pyramid's layers, e.g. fpn_res2_2_sum.weight to fpn_layer1.weight.
+
+    Args:
+        layer_keys: from `_rename_basic_resnet_weights`.
+        stage_names: the last block of each stage, as in `_C2_STAGE_NAMES`.
+    """
+    layers = {}
+    for level, stage_name in enumerate(stage_names, 1):
+        stage, block = stage_name.split(".")
+        output = f"res{int(stage) + 1}_{block}_sum"
+        sideways = "_lateral" if level < len(stage_names) else ""
+        layers[f"fpn_inner_{output}{sideways}"] = f"fpn_inner{level}"
+        layers[f"fpn_{output}"] = f"fpn_layer{level}"
+    split = (key.partition(".") for key in layer_keys)
+    return [layers.get(layer, layer) + dot + rest for layer, dot, rest in split]
+
+
+def _rename_weights_for_resnet(
+    weights: Mapping[str, Any], stage_names: Sequence[str]
+) -> dict[str, Tensor]:
     """Translate all blobs; the solver's momenta and what is no array are dropped."""
-    renamed = {
-        _rename_blob(blob, lambda layer: f"{layer}_gn_s" in weights): torch.tensor(array)
-        for blob, array in sorted(weights.items())
-        if isinstance(array, np.ndarray) and not blob.endswith("_momentum")
-    }
-    logging.getLogger(__name__).info("%d of Detectron's blobs renamed", len(renamed))
-    return renamed
+    blobs = [
+        name
+        for name, value in sorted(weights.items())
+        if isinstance(value, np.ndarray) and not name.endswith("_momentum")
+    ]
+    names = _rename_fpn_weights(_rename_basic_resnet_weights(blobs), stage_names)
+    logging.getLogger(__name__).info("%d of Detectron's blobs renamed", len(blobs))
+    return {name: torch.tensor(weights[blob]) for name, blob in zip(names, blobs, strict=True)}
 
 
 def _rename_conv_weights_for_deformable_conv_layers(
@@ -179,10 +212,22 @@ def _rename_conv_weights_for_deformable_conv_layers(
 @C2_FORMAT_LOADER.register("R-152-FPN")
 def load_resnet_c2_format(cfg: CfgNode, f: str) -> dict[str, dict[str, Tensor]]:
     """Read a ResNet-based Detectron pickle as {"model": state dict}."""
-    weights = _rename_weights_for_resnet(_load_c2_pickled_weights(f))
+    architecture = "-".join(cfg.MODEL.BACKBONE.CONV_BODY.split("-")[:2])
+    blobs = _load_c2_pickled_weights(f)
+    weights = _rename_weights_for_resnet(blobs, _C2_STAGE_NAMES[architecture])
     return {"model": _rename_conv_weights_for_deformable_conv_layers(weights, cfg)}
 
 
 def load_c2_format(cfg: CfgNode, f: str) -> dict[str, dict[str, Tensor]]:
-    """Read a Detectron pickle by the rules of MODEL.BACKBONE.CONV_BODY."""
-    return C2_FORMAT_LOADER[cfg.MODEL.BACKBONE.CONV_BODY](cfg, f)
+    """Read a Detectron pickle by the rules of MODEL.BACKBONE.CONV_BODY.
+
+    Raises:
+        ValueError: Detectron has no weights for that body.
+    """
+    conv_body = cfg.MODEL.BACKBONE.CONV_BODY
+    if conv_body not in C2_FORMAT_LOADER:
+        raise ValueError(
+            f"{f} is a Detectron pickle, which MODEL.BACKBONE.CONV_BODY {conv_body} cannot take: "
+            f"expected one of {', '.join(C2_FORMAT_LOADER)}; give a .pth as MODEL.WEIGHT"
+        )
+    return C2_FORMAT_LOADER[conv_body](cfg, f)
