@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pycocotools import mask as mask_utils
 
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
     Masker,
     MaskPostProcessor,
+    MaskPostProcessorCOCOFormat,
+    expand_boxes,
+    expand_masks,
     paste_mask_in_image,
 )
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import (
@@ -134,3 +138,23 @@ def test_pasting_against_a_plain_loop(box):
 def test_pasting_needs_a_mask_a_box():
     with pytest.raises(ValueError, match="one mask a box"):
         Masker()([torch.zeros(2, 1, 4, 4)], BoxList(torch.zeros(1, 4), SIZE))
+
+
+def test_masks_as_run_lengths():
+    boxes = BoxList(torch.tensor([[3.0, 2.0, 9.0, 8.0], [5.0, 1.0, 12.0, 6.0]]), SIZE)
+    boxes.add_field("labels", torch.tensor([1, 2]))
+    logits = torch.randn(2, 3, 4, 4) * 4
+    (encoded,) = MaskPostProcessorCOCOFormat(Masker())(logits, [boxes])
+    (pasted,) = MaskPostProcessor(Masker())(logits, [boxes])
+    codes, masks = encoded.get_field("mask"), pasted.get_field("mask")
+    assert all(isinstance(code["counts"], str) for code in codes)
+    for code, mask in zip(codes, masks, strict=True):
+        assert torch.equal(torch.from_numpy(mask_utils.decode(code)).bool(), mask[0])
+
+
+def test_growing_boxes_and_masks_by_hand():
+    # centre (7, 4), half sides 3 and 2, times 1.5
+    boxes = torch.tensor([[4.0, 2.0, 10.0, 6.0]])
+    assert expand_boxes(boxes, 1.5).tolist() == [[2.5, 1.0, 11.5, 7.0]]
+    masks, scale = expand_masks(torch.ones(2, 1, 4, 4), 1)
+    assert masks.shape == (2, 1, 6, 6) and masks.sum() == 32 and scale == 1.5

@@ -213,6 +213,17 @@ def test_unknown_mode():
     assert outlines().convert("poly").mode == "poly"
 
 
+def test_next_goes_on_where_it_was():
+    masks = outlines()
+    assert [len(one) for one in masks] == [1, 1]
+    iter(masks)
+    first, second = next(masks), next(masks)
+    for found, index in ((first, 0), (second, 1)):
+        assert torch.equal(found.get_mask_tensor(), masks[index].get_mask_tensor())
+    with pytest.raises(StopIteration):
+        next(masks)
+
+
 def test_size_of_tensors():
     size = (torch.tensor(30), torch.tensor(20))
     assert SegmentationMask([[RECTANGLE]], size).size == SIZE

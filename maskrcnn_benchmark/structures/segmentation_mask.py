@@ -281,6 +281,7 @@ class SegmentationMask:
         self.instances: Any = instances if isinstance(instances, kind) else kind(instances, size)
         self.mode = mode
         self.size = size
+        self.iter_idx = 0
 
     def _with(self, instances: Any) -> "SegmentationMask":
         return SegmentationMask(instances, instances.size, self.mode)
@@ -329,7 +330,15 @@ class SegmentationMask:
         return self._with(self.instances[item])
 
     def __iter__(self) -> Iterator["SegmentationMask"]:
+        self.iter_idx = 0
         return (self[i] for i in range(len(self)))
+
+    def __next__(self) -> "SegmentationMask":
+        """Return the next outline since `iter()` was last called on this object."""
+        if self.iter_idx >= len(self):
+            raise StopIteration
+        self.iter_idx += 1
+        return self[self.iter_idx - 1]
 
     def __repr__(self) -> str:
         width, height = self.size

@@ -1,7 +1,9 @@
 """From mask logits to the masks of the detections, and from those to whole-image masks."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from pycocotools import mask as mask_utils
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -43,6 +45,21 @@ class MaskPostProcessor(nn.Module):
         return results
 
 
+class MaskPostProcessorCOCOFormat(MaskPostProcessor):
+    """Gives whole-image masks as COCO run-length encodings; it needs a masker."""
+
+    def forward(self, x: Tensor, boxes: list[BoxList]) -> list[BoxList]:
+        """Return the detections with "mask": a list of {"size": [H, W], "counts": str}."""
+        results = super().forward(x, boxes)
+        for result in results:
+            codes = []
+            for mask in result.get_field("mask")[:, 0].cpu().numpy():
+                code = mask_utils.encode(np.asfortranarray(mask, dtype=np.uint8))
+                codes.append({**code, "counts": code["counts"].decode()})
+            result.add_field("mask", codes)
+        return results
+
+
 class Masker:
     """Pastes small masks into the image.
 
@@ -75,15 +92,25 @@ class Masker:
         return [self.forward_single_image(m, b) for m, b in zip(masks, boxes, strict=True)]
 
 
+def expand_boxes(boxes: Tensor, scale: float) -> Tensor:
+    """Return boxes xyxy [N, 4] grown by a factor around their centres."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    centre, half = (high + low) * 0.5, (high - low) * 0.5 * scale
+    return torch.cat([centre - half, centre + half], dim=1)
+
+
+def expand_masks(mask: Tensor, padding: int) -> tuple[Tensor, float]:
+    """Return masks [N, 1, M, M] with a rim of zeros, and the factor by which that grew them."""
+    padded = F.pad(mask, [padding] * 4)
+    return padded, padded.shape[-1] / mask.shape[-1]
+
+
 def _paste(image: Tensor, mask: Tensor, box: Tensor, threshold: float, padding: int) -> None:
     """Write one mask [M, M] into a bool image [H, W], at a box xyxy."""
-    padded = F.pad(mask, [padding] * 4)
-    grow = padded.shape[-1] / mask.shape[-1]
-    centre = (box[2:] + box[:2]) * 0.5
-    half = (box[2:] - box[:2]) * 0.5 * grow
-    x1, y1, x2, y2 = torch.cat([centre - half, centre + half]).int().tolist()
+    padded, grow = expand_masks(mask[None, None], padding)
+    x1, y1, x2, y2 = expand_boxes(box[None], grow)[0].int().tolist()
     width, height = max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)
-    large = F.interpolate(padded[None, None], (height, width), mode="bilinear")[0, 0]
+    large = F.interpolate(padded, (height, width), mode="bilinear")[0, 0]
     inside = large > max(threshold, 0)
     top, left = max(y1, 0), max(x1, 0)
     bottom, right = min(y1 + height, image.shape[0]), min(x1 + width, image.shape[1])
