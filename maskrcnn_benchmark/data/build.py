@@ -146,7 +146,8 @@ def make_data_loader(
     Returns:
         The loader for training or `is_for_period`, else a list with one loader for each test set.
     """
-    bbox_aug = cfg.TEST.BBOX_AUG.ENABLED and not is_train
+    # a loader for losses while training goes on shows each image once, as the network wants it
+    bbox_aug = cfg.TEST.BBOX_AUG.ENABLED and not is_train and not is_for_period
     catalog = import_file("maskrcnn_benchmark.config.paths_catalog", cfg.PATHS_CATALOG, True)
     names = cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST
     datasets = build_dataset(

@@ -16,6 +16,7 @@ from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets import DotaDataset
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate
 from maskrcnn_benchmark.data.datasets.evaluation.dota import to_source_frame
+from maskrcnn_benchmark.engine.bbox_aug import BBoxAug, im_detect_bbox_aug, make_bbox_aug
 from maskrcnn_benchmark.engine.precision import autocast
 from maskrcnn_benchmark.utils.comm import (
     all_gather,
@@ -31,7 +32,7 @@ def compute_on_dataset(
     model,
     data_loader,
     device: torch.device,
-    bbox_aug: bool,
+    bbox_aug: bool | BBoxAug,
     timer=None,
     dtype: str = "float32",
     convert: Callable[[int, Any], Any] | None = None,
@@ -40,9 +41,9 @@ def compute_on_dataset(
 
     Args:
         model: put into evaluation mode; gives a list of BoxList.
-        data_loader: gives (images, targets, image ids).
+        data_loader: gives (images, targets, image ids); with `bbox_aug` the images as they are.
         device: where the batches go.
-        bbox_aug: test-time augmentation.
+        bbox_aug: test-time augmentation; True: as `maskrcnn_benchmark.config.cfg` describes it.
         timer: its tic and toc enclose each forward pass.
         dtype: precision, as cfg.DTYPE names it.
         convert: what to keep of a prediction: (image id, BoxList on the CPU) -> anything; the
@@ -51,15 +52,17 @@ def compute_on_dataset(
     Returns:
         image id -> what was kept.
     """
-    if bbox_aug:
-        raise ValueError("TEST.BBOX_AUG.ENABLED is not supported yet: set it to False")
     model.eval()
     kept = {}
     for images, _, image_ids in _with_progress(data_loader):
         if timer:
             timer.tic()
         with torch.no_grad(), autocast(dtype, device):
-            predictions = model(images.to(device))
+            if bbox_aug:
+                detect = im_detect_bbox_aug if bbox_aug is True else bbox_aug
+                predictions = detect(model, images, device)
+            else:
+                predictions = model(images.to(device))
         predictions = [prediction.to("cpu") for prediction in predictions]  # waits for the GPU
         if timer:
             timer.toc()
@@ -74,7 +77,7 @@ def inference(
     dataset_name: str,
     iou_types: Sequence[str] = ("bbox",),
     box_only: bool = False,
-    bbox_aug: bool = False,
+    bbox_aug: bool | BBoxAug = False,
     device: str | torch.device = "cuda",
     expected_results: Sequence = (),
     expected_results_sigma_tol: float = 4,
@@ -89,7 +92,7 @@ def inference(
         dataset_name: for the log.
         iou_types: "bbox", "segm", "keypoints".
         box_only: judge the proposals only.
-        bbox_aug: test-time augmentation.
+        bbox_aug: test-time augmentation, see compute_on_dataset.
         device: where the model lies.
         expected_results, expected_results_sigma_tol: figures to check against (COCO).
         output_folder: for predictions and result files; None writes nothing.
@@ -159,7 +162,7 @@ def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> di
             dataset_name=name,
             iou_types=_iou_types(cfg),
             box_only=cfg.MODEL.RPN_ONLY and not cfg.MODEL.RETINANET_ON,
-            bbox_aug=cfg.TEST.BBOX_AUG.ENABLED,
+            bbox_aug=make_bbox_aug(cfg) if cfg.TEST.BBOX_AUG.ENABLED else False,
             device=cfg.MODEL.DEVICE,
             expected_results=cfg.TEST.EXPECTED_RESULTS,
             expected_results_sigma_tol=cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL,

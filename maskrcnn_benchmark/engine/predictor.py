@@ -12,6 +12,7 @@ from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.dota.classes import class_names as dota_class_names
 from maskrcnn_benchmark.dota.merge import Detections, merge_tiles
 from maskrcnn_benchmark.dota.tiles import Window, tile_grid
+from maskrcnn_benchmark.engine.bbox_aug import make_bbox_aug
 from maskrcnn_benchmark.engine.precision import autocast
 from maskrcnn_benchmark.engine.run import load_trained
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -25,7 +26,7 @@ class Predictor:
 
     Args:
         cfg: the settings that the model was trained with; INPUT, DOTA, TEST.IMS_PER_BATCH,
-            DTYPE and MODEL.DEVICE are read.
+            TEST.BBOX_AUG, DTYPE and MODEL.DEVICE are read.
         model: a detector of these settings.
     """
 
@@ -33,6 +34,7 @@ class Predictor:
         self.device = torch.device(cfg.MODEL.DEVICE)
         self.model = model.to(self.device).eval()
         self.transforms = build_transforms(cfg, is_train=False)
+        self.bbox_aug = make_bbox_aug(cfg) if cfg.TEST.BBOX_AUG.ENABLED else None
         self.size_divisible = cfg.DATALOADER.SIZE_DIVISIBILITY
         self.windows_at_once = cfg.TEST.IMS_PER_BATCH
         self.dtype = cfg.DTYPE
@@ -109,12 +111,14 @@ class Predictor:
     @torch.no_grad()
     def _detect(self, bgr: np.ndarray, windows: Sequence[Window]) -> list[Detections]:
         """Runs the model on some windows of an image; detections in the image's pixels."""
-        tensors = [
-            self.transforms(bgr[w.y0 : w.y0 + w.height, w.x0 : w.x0 + w.width])[0] for w in windows
-        ]
-        batch = to_image_list(tensors, self.size_divisible).to(self.device)
+        parts = [bgr[w.y0 : w.y0 + w.height, w.x0 : w.x0 + w.width] for w in windows]
         with autocast(self.dtype, self.device):
-            predictions = self.model(batch)
+            if self.bbox_aug:
+                predictions = self.bbox_aug(self.model, parts, self.device)
+            else:
+                tensors = [self.transforms(part)[0] for part in parts]
+                batch = to_image_list(tensors, self.size_divisible).to(self.device)
+                predictions = self.model(batch)
         return [
             self._to_image(prediction.to("cpu"), window)
             for prediction, window in zip(predictions, windows, strict=True)

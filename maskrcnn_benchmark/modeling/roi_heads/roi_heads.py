@@ -1,10 +1,11 @@
-"""The heads that look inside the proposals: boxes and, where the config asks for them, masks."""
+"""The heads that look inside the proposals: boxes and, where the config asks, masks, keypoints."""
 
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 from .box_head.box_head import build_roi_box_head
+from .keypoint_head.keypoint_head import build_roi_keypoint_head
 from .mask_head.mask_head import build_roi_mask_head
 
 
@@ -13,16 +14,30 @@ class CombinedROIHeads(nn.ModuleDict):
 
     Args:
         cfg: MODEL says which heads share the box head's feature extractor.
-        heads: (name, module) pairs; "box" is always there.
+        heads: (name, module) pairs; "box" is always there, "mask" and "keypoint" may be.
     """
 
     def __init__(self, cfg, heads: list[tuple[str, nn.Module]]):
         super().__init__(heads)
-        self.mask_shares_features = "mask" in self and (
-            cfg.MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR
-        )
-        if self.mask_shares_features:
-            self.mask.feature_extractor = self.box.feature_extractor
+        self.refiners = [name for name in ("mask", "keypoint") if name in self]
+        self.sharing = []
+        # with test-time augmentation the box head's result is not yet a list of detections
+        self.boxes_only = cfg.TEST.BBOX_AUG.ENABLED
+        for name in self.refiners:
+            section = f"ROI_{name.upper()}_HEAD"
+            if cfg.MODEL[section].SHARE_BOX_FEATURE_EXTRACTOR:
+                self._share_extractor(name, section)
+
+    def _share_extractor(self, name: str, section: str) -> None:
+        own, shared = self[name].feature_extractor, self.box.feature_extractor
+        if own.out_channels != shared.out_channels:
+            raise ValueError(
+                f"MODEL.{section}.SHARE_BOX_FEATURE_EXTRACTOR needs an extractor like the box "
+                f"head's, got {type(own).__name__} with {own.out_channels} channels and "
+                f"{type(shared).__name__} with {shared.out_channels}: set it to False"
+            )
+        self[name].feature_extractor = shared
+        self.sharing.append(name)
 
     def forward(
         self,
@@ -38,22 +53,47 @@ class CombinedROIHeads(nn.ModuleDict):
             proposals: one BoxList an image.
             targets: ground truth, in training.
         """
-        x, detections, losses = self.box(features, proposals, targets)
-        if "mask" in self:
-            # in training a shared extractor has already pooled these very proposals
-            reuse = self.training and self.mask_shares_features
-            x, detections, mask_losses = self.mask(x if reuse else features, detections, targets)
-            losses = {**losses, **mask_losses}
-        return x, detections, losses
+        box_features, boxes, losses = self.box(features, proposals, targets)
+        x = box_features
+        if self.training:
+            for name in self.refiners:
+                # a shared extractor has already pooled these very proposals
+                given = box_features if name in self.sharing else features
+                x, _, head_losses = self[name](given, boxes, targets)
+                losses = {**losses, **head_losses}
+        elif not self.boxes_only:
+            for name in self.refiners:
+                x, boxes, _ = self[name](features, boxes)
+        return x, boxes, losses
+
+    def refine(self, features: list[Tensor], detections: list[BoxList]) -> list[BoxList]:
+        """Return the detections with the other heads' fields, "mask" and "keypoints".
+
+        Args:
+            features: as of forward.
+            detections: what the box head found, in the same images' pixels.
+        """
+        for name in self.refiners:
+            _, detections, _ = self[name](features, detections)
+        return detections
 
 
 def build_roi_heads(cfg, in_channels: int) -> CombinedROIHeads | None:
-    """Build the heads; None for a model of proposals only."""
+    """Build the heads; None for a model of proposals only.
+
+    Raises:
+        ValueError: test-time augmentation of a model that has no box head to do it.
+    """
     if cfg.MODEL.RPN_ONLY or cfg.MODEL.RETINANET_ON:
+        if cfg.TEST.BBOX_AUG.ENABLED:
+            raise ValueError(
+                "TEST.BBOX_AUG.ENABLED merges what a box head found, which MODEL.RPN_ONLY and "
+                "MODEL.RETINANET_ON leave out: set it to False"
+            )
         return None
-    if cfg.MODEL.KEYPOINT_ON:
-        raise ValueError("MODEL.KEYPOINT_ON: the keypoint head is not here yet; set it to False")
     heads = [("box", build_roi_box_head(cfg, in_channels))]
     if cfg.MODEL.MASK_ON:
         heads.append(("mask", build_roi_mask_head(cfg, in_channels)))
+    if cfg.MODEL.KEYPOINT_ON:
+        heads.append(("keypoint", build_roi_keypoint_head(cfg, in_channels)))
     return CombinedROIHeads(cfg, heads)
