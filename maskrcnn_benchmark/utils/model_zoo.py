@@ -1,11 +1,19 @@
+"""Weights from the net, kept on disk."""
+
+import hashlib
 import logging
 import os
 from pathlib import Path
 from urllib.parse import urlparse
+from urllib.request import Request, urlopen
 
-from torch.hub import HASH_REGEX, download_url_to_file
+from torch.hub import HASH_REGEX
+from tqdm import tqdm
 
 from .comm import get_rank, synchronize
+
+_BLOCK = 1 << 20  # bytes
+_TIMEOUT = 60  # seconds without an answer
 
 
 def cache_url(url: str, model_dir: str | Path | None = None, progress: bool = True) -> str:
@@ -17,6 +25,10 @@ def cache_url(url: str, model_dir: str | Path | None = None, progress: bool = Tr
     Args:
         model_dir: default $TORCH_MODEL_ZOO, else $TORCH_HOME/models, else ~/.torch/models.
         progress: show a bar.
+
+    Raises:
+        OSError: the file cannot be had or came incomplete; nothing is kept of it.
+        RuntimeError: it has another hash than its name says; nothing is kept of it.
     """
     if model_dir is None:
         home = os.environ.get("TORCH_HOME", "~/.torch")
@@ -25,11 +37,7 @@ def cache_url(url: str, model_dir: str | Path | None = None, progress: bool = Tr
     if _downloads() and not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         logging.getLogger(__name__).info("downloading %s to %s", url, target)
-        found = HASH_REGEX.search(target.name)
-        # "R-50.pkl" looks like a hash too, but one of two digits.
-        checked = found is not None and len(found.group(1)) >= 6
-        # Writes to a temporary file first, so that `target` is whole or absent.
-        download_url_to_file(url, str(target), found.group(1) if checked else None, progress)
+        _download(url, target, progress)
     synchronize()
     return str(target)
 
@@ -43,3 +51,33 @@ def _file_name(url: str) -> str:
 
 def _downloads() -> bool:
     return int(os.environ.get("LOCAL_RANK", get_rank())) == 0
+
+
+def _download(url: str, target: Path, progress: bool) -> None:
+    """Write a file beside `target` first, so that `target` is whole or absent."""
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    digest = hashlib.sha256()
+    # some servers turn Python's own name away
+    request = Request(url, headers={"User-Agent": "maskrcnn_benchmark"})
+    try:
+        with urlopen(request, timeout=_TIMEOUT) as answer, open(part, "wb") as file:
+            announced = int(answer.headers.get("Content-Length") or 0)
+            with tqdm(total=announced, unit="B", unit_scale=True, disable=not progress) as bar:
+                while block := answer.read(_BLOCK):
+                    file.write(block)
+                    digest.update(block)
+                    bar.update(len(block))
+        size = part.stat().st_size
+        if announced and size != announced:
+            raise OSError(f"{url}: {announced} bytes expected, got {size}: try again")
+        found = HASH_REGEX.search(target.name)
+        # "R-50.pkl" looks like a hash too, but one of two digits
+        expected = found.group(1) if found and len(found.group(1)) >= 6 else ""
+        if not digest.hexdigest().startswith(expected):
+            raise RuntimeError(
+                f"{url}: invalid hash: a SHA256 of {expected}… by its name, got "
+                f"{digest.hexdigest()}: the file was changed on its way"
+            )
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
