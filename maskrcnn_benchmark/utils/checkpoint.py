@@ -14,6 +14,7 @@ from maskrcnn_benchmark.utils.c2_model_loading import load_c2_format
 from maskrcnn_benchmark.utils.imports import import_file
 from maskrcnn_benchmark.utils.model_serialization import LoadReport, load_state_dict
 from maskrcnn_benchmark.utils.model_zoo import cache_url
+from maskrcnn_benchmark.utils.torchvision_weights import PREFIX, load_torchvision_format
 
 _TAG = "last_checkpoint"
 
@@ -148,7 +149,9 @@ class Checkpointer:
             raise ValueError(
                 f"{f} is refused: only tensors and plain values are read from a checkpoint, "
                 f"since anything else can run code; or it is damaged. {_others_than(f)}\n"
-                f"{error}"
+                f"{error}\nIf you trust the file, copy its weights to a new one and give that: "
+                f'python -c "import torch; d = torch.load({f!r}, weights_only=False); '
+                "torch.save(d.get('model', d), 'weights.pth')\""
             ) from error
         except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
             raise ValueError(
@@ -170,7 +173,7 @@ class Checkpointer:
 
 
 class DetectronCheckpointer(Checkpointer):
-    """Checkpointer that also reads Detectron's .pkl, URLs and catalog:// names.
+    """Checkpointer that also reads Detectron's .pkl, URLs, catalog:// and torchvision:// names.
 
     It records the channel order that the network was trained with, and refuses another.
     """
@@ -195,6 +198,8 @@ class DetectronCheckpointer(Checkpointer):
         return "BGR" if self.cfg.INPUT.TO_BGR255 else "RGB"
 
     def _load_file(self, f: str) -> dict[str, Any]:
+        if f.startswith(PREFIX):
+            return load_torchvision_format(self.cfg, f)
         if f.startswith("catalog://"):
             catalog = import_file(
                 "maskrcnn_benchmark.config.paths_catalog", self.cfg.PATHS_CATALOG, True
