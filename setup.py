@@ -54,7 +54,9 @@ if __name__ == "__main__":
         version=package_version(),
         description="Detection of crowded objects in aerial images, drop-in for maskrcnn-benchmark",
         license="MIT",
-        packages=find_packages(include=["maskrcnn_benchmark", "maskrcnn_benchmark.*"]),
+        # `from demo.predictor import COCODemo` is how the original's demo was imported.
+        packages=[*find_packages(include=["maskrcnn_benchmark", "maskrcnn_benchmark.*"]), "demo"],
+        package_dir={"demo": "maskrcnn_benchmark/demo"},
         python_requires=">=3.10",
         install_requires=[
             "torch>=2.3",
