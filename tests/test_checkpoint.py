@@ -1,6 +1,8 @@
+import argparse
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -251,6 +253,55 @@ def test_files_of_the_original_load(tmp_path, zipped):
     model, _, scheduler, checkpointer = _training()
     assert checkpointer.load(str(path)) == {}
     assert _same(source, model) and scheduler.last_epoch == 0
+
+
+def test_training_that_the_original_began_goes_on_to_the_last_bit(tmp_path):
+    """Its files are of PyTorch 1.0 to 1.4: names of parameters by `id`, fewer keys than today."""
+    model, optimizer, scheduler, _ = _training()
+    _train(model, optimizer, scheduler, 4)
+    now, ids = optimizer.state_dict(), {number: 1400 + number for number in range(4)}
+    kept = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+    content = {
+        "model": {f"module.{k}": v.clone() for k, v in model.state_dict().items()},
+        "optimizer": {
+            "state": {
+                ids[number]: {"momentum_buffer": state["momentum_buffer"].clone()}
+                for number, state in now["state"].items()
+            },
+            "param_groups": [
+                {k: group[k] for k in kept} | {"params": [ids[n] for n in group["params"]]}
+                for group in now["param_groups"]
+            ],
+        },
+        "scheduler": {k: v for k, v in vars(scheduler).items() if k in _OLD_SCHEDULER},
+        "iteration": 4,
+    }
+    torch.save(content, tmp_path / "model_0000004.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "last_checkpoint").write_text("/trained/elsewhere/model_0000004.pth")
+    _train(model, optimizer, scheduler, 3)
+
+    again, optimizer, scheduler, checkpointer = _training(tmp_path, seed=1)
+    assert checkpointer.load() == {"iteration": 4} and checkpointer.resumed
+    _train(again, optimizer, scheduler, 3)
+    assert _same(model, again) and scheduler.last_epoch == 7
+
+
+_OLD_SCHEDULER = {
+    *("milestones", "gamma", "warmup_factor", "warmup_iters", "warmup_method"),
+    *("base_lrs", "last_epoch"),
+}
+
+
+def test_a_file_with_the_forks_arguments_is_copied_as_the_message_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = _training(seed=3)[0]
+    torch.save({"model": source.state_dict(), "args": argparse.Namespace(lr=1)}, "fork.pth")
+    with pytest.raises(ValueError, match="fork.pth is refused") as caught:
+        _training()[3].load("fork.pth")
+    (command,) = re.findall('python -c "(.*)"', str(caught.value))
+    exec(command)
+    model, _, _, checkpointer = _training()
+    assert checkpointer.load("weights.pth") == {} and _same(source, model)
 
 
 # --- DetectronCheckpointer

@@ -151,7 +151,7 @@ class Checkpointer:
                 f"since anything else can run code; or it is damaged. {_others_than(f)}\n"
                 f"{error}\nIf you trust the file, copy its weights to a new one and give that: "
                 f'python -c "import torch; d = torch.load({f!r}, weights_only=False); '
-                "torch.save(d.get('model', d), 'weights.pth')\""
+                "torch.save({'model': d.get('model', d)}, 'weights.pth')\""
             ) from error
         except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
             raise ValueError(
