@@ -158,3 +158,9 @@ def test_growing_boxes_and_masks_by_hand():
     assert expand_boxes(boxes, 1.5).tolist() == [[2.5, 1.0, 11.5, 7.0]]
     masks, scale = expand_masks(torch.ones(2, 1, 4, 4), 1)
     assert masks.shape == (2, 1, 6, 6) and masks.sum() == 32 and scale == 1.5
+
+
+def test_inverted_box_has_no_pixels():
+    boxes = BoxList(torch.tensor([[10.0, 30.0, 60.0, 28.4]]), SIZE)  # as a decoded box may be
+    (pasted,) = Masker()([torch.ones(1, 1, 4, 4)], [boxes])
+    assert not pasted.any()

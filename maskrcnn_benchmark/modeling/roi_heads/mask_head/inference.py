@@ -113,7 +113,7 @@ def _paste(image: Tensor, mask: Tensor, box: Tensor, threshold: float, padding: 
     large = F.interpolate(padded, (height, width), mode="bilinear")[0, 0]
     inside = large > max(threshold, 0)
     top, left = max(y1, 0), max(x1, 0)
-    bottom, right = min(y1 + height, image.shape[0]), min(x1 + width, image.shape[1])
+    bottom, right = min(y2 + 1, image.shape[0]), min(x2 + 1, image.shape[1])
     if top < bottom and left < right:
         image[top:bottom, left:right] = inside[top - y1 : bottom - y1, left - x1 : right - x1]
 
