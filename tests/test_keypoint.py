@@ -118,3 +118,10 @@ def test_heat_map_by_hand():
 def test_heat_map_of_nothing():
     cells, valid = keypoints_to_heat_map(torch.zeros(0, 17, 3), torch.zeros(0, 4), 56)
     assert len(cells) == len(valid) == 0 and cells.dtype == torch.int64
+
+
+def test_no_object_at_all_moves_like_others():
+    for empty in (PersonKeypoints([], SIZE), PersonKeypoints(torch.zeros(0, 17, 3), SIZE)):
+        moved = empty.resize((30, 20)).transpose(FLIP_TOP_BOTTOM).crop((1, 2, 9, 9))
+        assert len(moved) == 0 and moved.keypoints.dim() == 3 and moved.size == (8, 7)
+    assert PersonKeypoints(torch.zeros(0, 17, 3), SIZE).blank(2).keypoints.shape == (2, 17, 3)

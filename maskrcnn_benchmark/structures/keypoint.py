@@ -36,7 +36,12 @@ class Keypoints:
     def __init__(self, keypoints: Any, size: Sequence[Any], mode: Any = None) -> None:
         where = keypoints.device if isinstance(keypoints, torch.Tensor) else torch.device("cpu")
         points = torch.as_tensor(keypoints, dtype=torch.float32, device=where)
-        self.keypoints = points.reshape(len(points), -1, 3) if len(points) else points
+        if len(points):
+            points = points.reshape(len(points), -1, 3)
+        elif points.dim() != 3:  # an empty list does not say how many points an object has
+            names = type(self).FLIP_INDS
+            points = points.new_zeros((0, 0 if names is None else len(names), 3))
+        self.keypoints = points
         self.size = size
         self.mode = mode
         self.extra_fields: dict[str, Any] = {}
@@ -89,8 +94,8 @@ class Keypoints:
 
     def blank(self, count: int) -> "Keypoints":
         """Return `count` objects without a visible point on an image of the same size."""
-        number = self.keypoints.shape[1] if self.keypoints.dim() == 3 else 1
-        return type(self)(self.keypoints.new_zeros((count, number, 3)), self.size, self.mode)
+        shape = (count, *self.keypoints.shape[1:])
+        return type(self)(self.keypoints.new_zeros(shape), self.size, self.mode)
 
     def __len__(self) -> int:
         return len(self.keypoints)
