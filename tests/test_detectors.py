@@ -35,12 +35,29 @@ ORIGINAL = {
     "mask_R50_FPN_GN": (FPN_BODY + FPN_MASK + WIDE + GN, 228, "cf0a92e925d7f0a7"),
 }
 
+# the same of models that the original's own files describe
+SIXTEEN = ["MODEL.ROI_BOX_HEAD.NUM_CLASSES", 16, "MODEL.RETINANET.NUM_CLASSES", 16]
+WIDE_LAST = ["MODEL.FBNET.DET_HEAD_LAST_SCALE", -1.0]
+ORIGINAL_OF_FILES = {
+    "keypoint_R50_FPN": ("e2e_keypoint_rcnn_R_50_FPN_1x", [], 318, "b1eb7a0a2b0bb75e"),
+    "retinanet_R50_FPN": ("retinanet/retinanet_R-50-FPN_1x", SIXTEEN, 306, "d791356ced33ee32"),
+    "retinanet_P5": ("retinanet/retinanet_R-50-FPN_P5_1x", SIXTEEN, 306, "bd37f6e58cfa4394"),
+    "faster_X101_FPN": ("e2e_faster_rcnn_X_101_32x8d_FPN_1x", SIXTEEN, 555, "0fe4504da2c2d857"),
+    "faster_fbnet": ("e2e_faster_rcnn_fbnet", WIDE_LAST, 281, "9185cebb7db2d641"),
+}
 
-@pytest.mark.parametrize("name", ORIGINAL)
+
+@pytest.mark.parametrize("name", [*ORIGINAL, *ORIGINAL_OF_FILES])
 def test_parameter_names_and_shapes_are_the_originals(name):
-    options, count, digest = ORIGINAL[name]
+    cfg = make_cfg()
+    if name in ORIGINAL:
+        options, count, digest = ORIGINAL[name]
+    else:
+        file, options, count, digest = ORIGINAL_OF_FILES[name]
+        cfg.merge_from_file(str(ROOT / "configs" / f"{file}.yaml"))
+    cfg.merge_from_list(options)
     with torch.device("meta"):
-        model = build_detection_model(make_cfg(*options))
+        model = build_detection_model(cfg)
     lines = sorted(f"{key} {tuple(value.shape)}" for key, value in model.state_dict().items())
     assert len(lines) == count
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] == digest
@@ -69,6 +86,34 @@ def test_training_gives_the_five_losses_and_a_gradient_for_every_parameter():
     sum(losses.values()).backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None]
     assert missing == [] and all(float(v.detach()) > 0 for v in losses.values())
+
+
+VARIANTS = {
+    "ResNeXt": ["MODEL.RESNETS.NUM_GROUPS", 4, "MODEL.RESNETS.WIDTH_PER_GROUP", 4],
+    "deformable": ["MODEL.RESNETS.STAGE_WITH_DCN", (False, True, True, True)],
+    "modulated": [
+        *("MODEL.RESNETS.STAGE_WITH_DCN", (False, True, True, True)),
+        *("MODEL.RESNETS.WITH_MODULATED_DCN", True, "MODEL.RESNETS.DEFORMABLE_GROUPS", 2),
+    ],
+    "GroupNorm": [*GN, "MODEL.GROUP_NORM.NUM_GROUPS", 4, "MODEL.ROI_BOX_HEAD.CONV_HEAD_DIM", 8],
+    "agnostic": ["MODEL.CLS_AGNOSTIC_BBOX_REG", True],
+    "RPN only": ["MODEL.RPN_ONLY", True, "MODEL.MASK_ON", False],
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_kind_of_model_trains_and_detects(name):
+    model = tiny_mask_rcnn("MODEL.BACKBONE.FREEZE_CONV_BODY_AT", 0, *VARIANTS[name])
+    images, targets = made_batch()
+    losses = model(images, targets)
+    sum(losses.values()).backward()
+    assert all(0 < float(v.detach()) < 100 for v in losses.values())
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    with torch.no_grad():
+        results = model.eval()(images)
+    score = "objectness" if name == "RPN only" else "scores"
+    assert all(len(r) and r.get_field(score).isfinite().all() for r in results)
+    assert all(0 <= r.bbox.min() and r.bbox[:, 2].max() <= 127 for r in results)
 
 
 def test_fault_batch_without_ground_truth_trains_as_background():

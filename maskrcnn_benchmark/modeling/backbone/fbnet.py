@@ -60,7 +60,7 @@ def _arch_def(name: str, definition: str) -> dict[str, Any]:
     if given is None:
         raise ValueError(
             f"MODEL.FBNET.ARCH {name!r} is not among {sorted(modeldef.MODEL_ARCH)}; choose one, or "
-            "describe it in MODEL.FBNET.ARCH_DEF"
+            "add yours by fbnet_modeldef.add_archs or (in Python, as JSON) MODEL.FBNET.ARCH_DEF"
         )
     if known is not None and given != known:
         raise ValueError(
