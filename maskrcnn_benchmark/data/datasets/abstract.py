@@ -4,6 +4,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
 
 class AbstractDataset(Dataset):
     """Base class for data sets with other annotations.
@@ -30,6 +32,15 @@ class AbstractDataset(Dataset):
 
     def __getitem__(self, idx: int) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define __getitem__")
+
+    def get_groundtruth(self, index: int) -> BoxList:
+        """Return an image's objects at the image's own size; what evaluation judges against.
+
+        This takes the target of `self[index]`; a subclass whose transforms do more than resize
+        must read the objects anew.
+        """
+        info = self.get_img_info(index)
+        return self[index][1].resize((info["width"], info["height"]))
 
     def get_img_info(self, index: int) -> dict:
         """Return at least the "height" and "width" of an image, without decoding it."""

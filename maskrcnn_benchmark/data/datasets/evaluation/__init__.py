@@ -5,11 +5,18 @@ from typing import Any
 
 from maskrcnn_benchmark.data import datasets
 
+from .cityscapes import abs_cityscapes_evaluation
 from .coco import coco_evaluation
 from .dota import dota_evaluation
 from .voc import voc_evaluation
 
-__all__ = ["coco_evaluation", "dota_evaluation", "evaluate", "voc_evaluation"]
+__all__ = [
+    "abs_cityscapes_evaluation",
+    "coco_evaluation",
+    "dota_evaluation",
+    "evaluate",
+    "voc_evaluation",
+]
 
 
 def evaluate(dataset: Any, predictions: Sequence, output_folder: str | None, **kwargs: Any) -> Any:
@@ -31,6 +38,7 @@ def evaluate(dataset: Any, predictions: Sequence, output_folder: str | None, **k
         datasets.COCODataset: coco_evaluation,
         datasets.DotaDataset: dota_evaluation,
         datasets.PascalVOCDataset: voc_evaluation,
+        datasets.AbstractDataset: abs_cityscapes_evaluation,
     }
     for kind, judge in rules.items():
         if isinstance(dataset, kind):
@@ -40,5 +48,6 @@ def evaluate(dataset: Any, predictions: Sequence, output_folder: str | None, **k
     known = ", ".join(kind.__name__ for kind in rules)
     raise NotImplementedError(
         f"no evaluation for a {type(dataset).__name__}, only for {known}: evaluate other data sets "
-        "with code of your own, or convert their annotations to COCO's format"
+        "with code of your own, make them an AbstractDataset, or convert their annotations to "
+        "COCO's format"
     )

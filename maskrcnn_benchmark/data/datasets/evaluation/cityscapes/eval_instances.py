@@ -1,0 +1,349 @@
+"""What objects and predictions share, and Cityscapes' average precision over that.
+
+The matching is this file's; precision is computed by cityscapesscripts itself, so that figures are
+those of the official script. Boxes follow BoxList (x2 = x1 + width - 1). The names and the
+structure of `matches` are the original's (evaluation/cityscapes/eval_instances.py there).
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.data.datasets.cityscapes import read_instance_ids
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+Box = Sequence[float]
+
+
+class CArgs:
+    """Settings of the evaluation."""
+
+    exportBoxFile: str
+    exportMaskFile: str
+    overlaps: np.ndarray  # IoU above which a prediction finds an object
+    minRegionSizes: np.ndarray  # pixels; smaller objects count neither way
+    csv: bool  # the table's form
+    instLabels: list[str]  # the classes that are judged
+
+    def __repr__(self) -> str:
+        width = max(map(len, vars(self)), default=0)
+        return "\n".join(f"{key:>{width}} : {value}" for key, value in vars(self).items())
+
+
+defaultArgs = CArgs()
+defaultArgs.exportBoxFile = os.path.join("evaluationResults", "boxResult.json")
+defaultArgs.exportMaskFile = os.path.join("evaluationResults", "maskResult.json")
+defaultArgs.overlaps = np.arange(0.5, 1.0, 0.05)
+defaultArgs.minRegionSizes = np.array([100])
+defaultArgs.csv = False
+defaultArgs.instLabels = []
+
+
+def matchGtsWithPreds(dataset: Any, predictions: Sequence[BoxList]) -> list[dict]:
+    """Return `matchGtWithPred` of every image."""
+    if len(dataset) != len(predictions):
+        raise ValueError(f"expected predictions of {len(dataset)} images, got {len(predictions)}")
+    return [matchGtWithPred(dataset, predictions, idx) for idx in range(len(dataset))]
+
+
+def matchGtWithPred(dataset: Any, predictions: Sequence[BoxList], idx: int) -> dict:
+    """Find which objects and predictions of an image share pixels; only of the same class.
+
+    Returns:
+        {"groundTruth": {class: objects}, "prediction": {class: predictions}}. An object has its
+        "matchedPred", a prediction its "matchedGt": the others' entries with the "boxIntersection"
+        and "maskIntersection", pixels. Also, for a prediction, "boxVoid" and "maskVoid": its
+        pixels where the annotators saw nothing that is judged.
+    """
+    objects, object_masks = prepareGtImage(dataset, idx)
+    found, found_masks = preparePredImage(dataset, predictions, idx)
+    void = _void_pixels(dataset, idx)
+    for pred, pred_mask in zip(found, found_masks, strict=True):
+        pred["boxVoid"] = 0 if void is None else int(void[_window(pred["box"])].sum())
+        pred["maskVoid"] = 0 if void is None or pred_mask is None else int((void & pred_mask).sum())
+        for gt, gt_mask in zip(objects, object_masks, strict=True):
+            if gt["labelID"] == pred["labelID"]:
+                _link(gt, gt_mask, pred, pred_mask)
+    return {
+        "groundTruth": _by_class(dataset, objects),
+        "prediction": _by_class(dataset, found),
+    }
+
+
+def _link(gt: dict, gt_mask: Tensor | None, pred: dict, pred_mask: Tensor | None) -> None:
+    """Enter an object and a prediction into each other's list if they share anything."""
+    if gt["instID"] < 1000:  # a group: of its box, only its pixels count
+        in_box = int(gt_mask[_window(pred["box"])].sum())
+    else:
+        in_box = computeBoxIntersection(gt, pred)
+    shared = {
+        "boxIntersection": in_box,
+        "maskIntersection": computeMaskIntersection(gt, gt_mask, pred, pred_mask),
+    }
+    if any(shared.values()):
+        own = {key: value for key, value in pred.items() if key != "matchedGt"}
+        gt["matchedPred"].append(own | shared)
+        own = {key: value for key, value in gt.items() if key != "matchedPred"}
+        pred["matchedGt"].append(own | shared)
+
+
+def _by_class(dataset: Any, instances: Sequence[dict]) -> dict[str, list[dict]]:
+    groups: dict[str, list[dict]] = {name: [] for name in dataset.CLASSES}
+    for instance in instances:
+        groups[dataset.id_to_name[instance["labelID"]]].append(instance)
+    return groups
+
+
+def isOverlapping(box1: Box, box2: Box) -> bool:
+    """Say whether boxes xyxy share a pixel."""
+    x1, y1, x2, y2 = getIntersectionBox(box1, box2)
+    return x1 <= x2 and y1 <= y2
+
+
+def getUnionBox(box1: Box, box2: Box) -> tuple:
+    """Return the smallest box xyxy around two."""
+    corners = list(zip(box1, box2, strict=True))
+    return (*map(min, corners[:2]), *map(max, corners[2:]))
+
+
+def getIntersectionBox(box1: Box, box2: Box) -> tuple:
+    """Return the box xyxy that two share; x1 > x2 or y1 > y2 if they share nothing."""
+    corners = list(zip(box1, box2, strict=True))
+    return (*map(max, corners[:2]), *map(min, corners[2:]))
+
+
+def computeBoxIntersection(gt: dict, pred: dict) -> float:
+    """Return the area that the boxes of an object and a prediction share, square pixels."""
+    return _area(getIntersectionBox(gt["box"], pred["box"]))
+
+
+def _area(box: Box) -> float:
+    x1, y1, x2, y2 = box
+    return max(x2 - x1 + 1, 0) * max(y2 - y1 + 1, 0)
+
+
+def _window(box: Box) -> tuple[slice, slice]:
+    """Return the rows and columns of a box's pixels."""
+    x1, y1, x2, y2 = (max(round(end), 0) for end in box)
+    return slice(y1, y2 + 1), slice(x1, x2 + 1)
+
+
+def computeMaskIntersection(
+    gt: dict, gtMask: Tensor | None, pred: dict, predMask: Tensor | None
+) -> int:
+    """Return the number of pixels that the (H, W) masks of an object and a prediction share."""
+    if gtMask is None or predMask is None:
+        return 0
+    window = _window(getIntersectionBox(gt["maskBox"], pred["maskBox"]))
+    return int((gtMask[window].bool() & predMask[window].bool()).sum())
+
+
+def prepareGtImage(dataset: Any, idx: int) -> tuple[list[dict], list[Tensor | None]]:
+    """Return an image's objects and their masks, bool (H, W), None where there are none.
+
+    A CityScapesDataset's are those of *_instanceIds.png, with groups ("instID" < 1000, not judged),
+    if that file is there; otherwise they are the dataset's `get_groundtruth(idx)`.
+    """
+    path = _instance_ids_path(dataset, idx)
+    if path is not None:
+        return _objects_of_png(dataset, torch.from_numpy(read_instance_ids(path)))
+    target = dataset.get_groundtruth(idx).convert("xyxy")
+    masks: list[Tensor | None] = [None] * len(target)
+    if target.has_field("masks"):
+        masks = list(target.get_field("masks").convert("mask").instances.masks.bool())
+    labels = target.get_field("labels").tolist()
+    objects = [
+        {**_describe(label, box, mask), "instID": label * 1000 + number, "matchedPred": []}
+        for number, (label, box, mask) in enumerate(
+            zip(labels, target.bbox.tolist(), masks, strict=True)
+        )
+    ]
+    return objects, masks
+
+
+def _instance_ids_path(dataset: Any, idx: int) -> str | None:
+    return dataset.instance_ids_path(idx) if hasattr(dataset, "instance_ids_path") else None
+
+
+def _objects_of_png(dataset: Any, pixels: Tensor) -> tuple[list[dict], list[Tensor | None]]:
+    objects, masks = [], []
+    for number in pixels.unique().tolist():
+        label = dataset.cityscapesID_to_ind.get(number // 1000 if number >= 1000 else number)
+        if label is not None:
+            mask = pixels == number
+            described = _describe(label, _bounds(mask), mask)
+            objects.append({**described, "instID": number, "matchedPred": []})
+            masks.append(mask)
+    return objects, masks
+
+
+def _void_pixels(dataset: Any, idx: int) -> Tensor | None:
+    """Return where the official evaluation looks away, bool (H, W); None where it does not."""
+    path = _instance_ids_path(dataset, idx)
+    if path is None:
+        return None
+    labels = _official_script().labels
+    unjudged = [label.id for label in labels if label.ignoreInEval]
+    return torch.from_numpy(np.isin(read_instance_ids(path), unjudged))
+
+
+def preparePredImage(
+    dataset: Any, predictions: Sequence[BoxList], idx: int
+) -> tuple[list[dict], list[Tensor | None]]:
+    """Return an image's predictions, in its own size, and their masks, bool (H, W), or None."""
+    from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import Masker
+
+    info = dataset.get_img_info(idx)
+    size = (info["width"], info["height"])
+    prediction = predictions[idx].resize(size).convert("xyxy")
+    masks: list[Tensor | None] = [None] * len(prediction)
+    if prediction.has_field("mask") and len(prediction):
+        field = prediction.get_field("mask")  # [N, 1, M, M], or [N, 1, H, W] when pasted already
+        if tuple(field.shape[-2:]) != size[::-1]:
+            field = Masker(threshold=0.5, padding=1).forward_single_image(field, prediction)
+        masks = list(field[:, 0] > 0.5)
+    rows = zip(
+        prediction.get_field("labels").tolist(),
+        prediction.get_field("scores").tolist(),
+        prediction.bbox.tolist(),
+        masks,
+        strict=True,
+    )
+    found = [
+        {
+            **_describe(label, box, mask),
+            "imgName": idx,
+            "predID": number,
+            "confidence": score,
+            "matchedGt": [],
+        }
+        for number, (label, score, box, mask) in enumerate(rows)
+    ]
+    return found, masks
+
+
+def _describe(label: int, box: Box, mask: Tensor | None) -> dict:
+    return {
+        "labelID": label,
+        "box": tuple(box),
+        "boxArea": _area(box),
+        "pixelCount": 0 if mask is None else int(mask.sum()),
+        "maskBox": (0, 0, -1, -1) if mask is None else _bounds(mask),
+    }
+
+
+def _bounds(mask: Tensor) -> tuple[int, ...]:
+    """Return the box xyxy around a mask's pixels, 0 0 -1 -1 if there are none."""
+    columns, rows = mask.any(dim=0).nonzero(), mask.any(dim=1).nonzero()
+    if not len(columns):
+        return (0, 0, -1, -1)
+    return tuple(int(end) for end in (columns[0], rows[0], columns[-1], rows[-1]))
+
+
+def evaluateBoxMatches(matches: Sequence[dict], args: CArgs) -> np.ndarray:
+    """Return the average precision of boxes, [region size, class, overlap]; NaN without objects."""
+    return _evaluate(matches, args, "boxArea", "boxIntersection", "boxVoid")
+
+
+def evaluateMaskMatches(matches: Sequence[dict], args: CArgs) -> np.ndarray:
+    """Return the average precision of masks, [region size, class, overlap]; NaN without objects."""
+    return _evaluate(matches, args, "pixelCount", "maskIntersection", "maskVoid")
+
+
+def _evaluate(
+    matches: Sequence[dict], args: CArgs, area: str, shared: str, void: str
+) -> np.ndarray:
+    """Give matches to the official script in its own form, which knows one kind of area."""
+
+    def translate(entry: dict, links: str) -> dict:
+        new = {"pixelCount": entry[area], "intersection": entry.get(shared, 0)}
+        if "confidence" in entry:
+            new |= {"confidence": entry["confidence"], "voidIntersection": entry[void]}
+        else:
+            new |= {"instID": entry["instID"], "medDist": 0.0, "distConf": 0.0}
+        linked = (translate(other, links) for other in entry.get(links, ()))
+        return new | {links: [other for other in linked if other["intersection"] > 0]}
+
+    def objects_and_predictions(match: dict) -> dict:
+        sides = {"groundTruth": "matchedPred", "prediction": "matchedGt"}
+        return {
+            side: {
+                label: [translate(entry, links) for entry in match[side][label] if entry[area] > 0]
+                for label in args.instLabels
+            }
+            for side, links in sides.items()
+        }
+
+    # one distance limit for each region size, none of which limits anything
+    endless = np.full(len(args.minRegionSizes), np.inf)
+    settings = SimpleNamespace(
+        overlaps=args.overlaps,
+        minRegionSizes=args.minRegionSizes,
+        distanceThs=endless,
+        distanceConfs=-endless,
+        distanceAvailable=True,
+        instLabels=args.instLabels,
+    )
+    translated = {number: objects_and_predictions(match) for number, match in enumerate(matches)}
+    return _official_script().evaluateMatches(translated, settings)
+
+
+def _official_script() -> ModuleType:
+    try:
+        from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling
+    except ImportError as error:
+        raise ImportError(
+            "Cityscapes' evaluation needs cityscapesscripts: pip install cityscapesscripts. An "
+            "AbstractDataset can be judged by COCO's rules without it: "
+            "maskrcnn_benchmark.data.datasets.evaluation.coco.coco_evaluation"
+        ) from error
+    return evalInstanceLevelSemanticLabeling
+
+
+def computeAverages(aps: np.ndarray, args: CArgs) -> dict:
+    """Return means over overlaps, at the smallest region size: allAp…, and "classes": ap…"""
+    chosen = aps[np.argmin(args.minRegionSizes)]  # [class, overlap]
+    columns = {
+        "": np.full(len(args.overlaps), True),
+        "50%": np.isclose(args.overlaps, 0.5),
+        "75%": np.isclose(args.overlaps, 0.75),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NaN where no class has an object
+        averages: dict[str, Any] = {
+            f"allAp{name}": float(np.nanmean(chosen[:, column])) for name, column in columns.items()
+        }
+        averages["classes"] = {
+            label: {f"ap{name}": float(own[column].mean()) for name, column in columns.items()}
+            for label, own in zip(args.instLabels, chosen, strict=True)
+        }
+    return averages
+
+
+def printResults(avgDict: dict, args: CArgs) -> str:
+    """Return a table of `computeAverages`' figures."""
+    keys = ("", "50%", "75%")
+    rows = [("what", "AP", "AP_50%", "AP_75%")]
+    figures = [(name, [own[f"ap{k}"] for k in keys]) for name, own in avgDict["classes"].items()]
+    figures.append(("average", [avgDict[f"allAp{k}"] for k in keys]))
+    rows += [(name, *(f"{value:.3f}" for value in values)) for name, values in figures]
+    if args.csv:
+        return "\n".join(",".join(row) for row in rows)
+    return "\n".join(f"{row[0]:<15}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows)
+
+
+def prepareJSONDataForResults(avgDict: dict, aps: np.ndarray, args: CArgs) -> dict:
+    """Return the figures and what they were computed with, as JSON can hold them."""
+    return {
+        "averages": avgDict,
+        "overlaps": args.overlaps.tolist(),
+        "minRegionSizes": args.minRegionSizes.tolist(),
+        "instLabels": args.instLabels,
+        "resultApMatrix": aps.tolist(),
+    }
