@@ -185,6 +185,13 @@ def test_fault_field_of_any_length(data):
     assert not boxes.has_field("extra")
 
 
+def test_field_of_any_length_is_accepted_on_demand(monkeypatch):
+    monkeypatch.setattr(BoxList, "checks_field_lengths", False)
+    boxes = BoxList(BOXES, SIZE)
+    boxes.add_field("extra", torch.arange(3))
+    assert boxes.clip_to_image(remove_empty=False).get_field("extra").tolist() == [0, 1, 2]
+
+
 def test_a_field_without_length_is_taken():
     boxes = BoxList(BOXES, SIZE)
     boxes.add_field("scale", torch.tensor(2.0))

@@ -27,6 +27,9 @@ class BoxList:
     image is resized, flipped or cropped, except those named in GEOMETRIC_FIELDS; any other object
     (SegmentationMask, Keypoints, another BoxList) changes by its own resize / transpose / crop.
 
+    `BoxList.checks_field_lengths = False` accepts fields of any length everywhere, for projects
+    that rely on it (siam-mot gives an id a proposal to a box a proposal and class).
+
     Args:
         bbox: (N, 4) tensor or nested list, taken as float32.
         image_size: (width, height) of the image in pixels.
@@ -35,6 +38,8 @@ class BoxList:
     Raises:
         ValueError: a wrong shape or mode.
     """
+
+    checks_field_lengths = True
 
     def __init__(self, bbox: Any, image_size: Sequence[Any], mode: str = "xyxy") -> None:
         where = bbox.device if isinstance(bbox, torch.Tensor) else torch.device("cpu")
@@ -59,13 +64,14 @@ class BoxList:
         Raises:
             ValueError: the length is not the number of boxes.
         """
-        scalar = isinstance(field_data, (torch.Tensor, np.ndarray)) and field_data.ndim == 0
         if field in GEOMETRIC_FIELDS:
             field_data = torch.as_tensor(field_data)
-        if hasattr(field_data, "__len__") and not scalar and len(field_data) != len(self):
+        scalar = isinstance(field_data, (torch.Tensor, np.ndarray)) and field_data.ndim == 0
+        has_length = hasattr(field_data, "__len__") and not scalar
+        if self.checks_field_lengths and has_length and len(field_data) != len(self):
             raise ValueError(
-                f"field '{field}' must have one value per box: "
-                f"expected length {len(self)}, got {len(field_data)}"
+                f"field '{field}' must have one value per box: expected length {len(self)}, got "
+                f"{len(field_data)} (BoxList.checks_field_lengths = False accepts it)"
             )
         self.extra_fields[field] = field_data
 
