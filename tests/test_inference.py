@@ -108,11 +108,6 @@ def test_run_test_goes_through_all_sets(tmp_path, monkeypatch):
     assert seen[-1][1]["output_folder"] is None
 
 
-def test_test_time_augmentation_is_refused_for_now():
-    with pytest.raises(ValueError, match="BBOX_AUG"):
-        compute_on_dataset(Echo(), batches((1,)), CPU, bbox_aug=True)
-
-
 def test_autocast_by_name():
     with autocast("float32", CPU):
         assert torch.ones(2, 2).mm(torch.ones(2, 2)).dtype == torch.float32
