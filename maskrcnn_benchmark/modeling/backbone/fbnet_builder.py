@@ -443,12 +443,9 @@ class FBNetBuilder:
         dw_skip_bn: bool = False,
         dw_skip_relu: bool = False,
     ):
-        self.width_ratio = width_ratio
-        self.last_depth = -1
-        self.bn_type = bn_type
-        self.width_divisor = width_divisor
-        self.dw_skip_bn = dw_skip_bn
-        self.dw_skip_relu = dw_skip_relu
+        self.bn_type, self.last_depth = bn_type, -1
+        self.width_ratio, self.width_divisor = width_ratio, width_divisor
+        self.dw_skip_bn, self.dw_skip_relu = dw_skip_bn, dw_skip_relu
 
     def _width(self, channels: float) -> int:
         return _divisible(int(channels), self.width_divisor, self.width_divisor)
