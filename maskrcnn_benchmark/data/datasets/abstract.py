@@ -1,5 +1,6 @@
 """What a data set of one's own has to offer."""
 
+import copy
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -36,11 +37,15 @@ class AbstractDataset(Dataset):
     def get_groundtruth(self, index: int) -> BoxList:
         """Return an image's objects at the image's own size; what evaluation judges against.
 
-        This takes the target of `self[index]`; a subclass whose transforms do more than resize
-        must read the objects anew.
+        They are the target that `__getitem__` gives while the attribute `transforms` is None. A
+        data set that keeps its transforms elsewhere has its target resized back.
         """
-        info = self.get_img_info(index)
-        return self[index][1].resize((info["width"], info["height"]))
+        plain = copy.copy(self)
+        if hasattr(self, "transforms"):
+            plain.transforms = None
+        target, info = plain[index][1], self.get_img_info(index)
+        size = (info["width"], info["height"])
+        return target if tuple(target.size) == size else target.resize(size)
 
     def get_img_info(self, index: int) -> dict:
         """Return at least the "height" and "width" of an image, without decoding it."""

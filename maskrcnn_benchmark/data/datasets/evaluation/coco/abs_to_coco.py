@@ -1,0 +1,108 @@
+"""Annotations of an AbstractDataset in COCO's format."""
+
+import datetime
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from maskrcnn_benchmark.data.datasets.abstract import AbstractDataset
+
+
+def convert_abstract_to_coco(
+    dataset: AbstractDataset, num_workers: int | None = None, chunksize: int = 100
+) -> dict[str, Any]:
+    """Return what COCO's JSON holds: info, type, images, annotations, categories.
+
+    Args:
+        dataset: Its `get_groundtruth` gives the objects.
+        num_workers: Processes that read images; None or 0 for this one alone.
+        chunksize: Images that a process takes at a time.
+    """
+    if not isinstance(dataset, AbstractDataset):
+        raise ValueError(f"expected an AbstractDataset, got a {type(dataset).__name__}")
+    if num_workers:
+        cv2.setNumThreads(1)  # before the fork, which OpenCV's threads do not survive
+    loader = DataLoader(
+        _Converted(dataset),
+        batch_size=chunksize,
+        num_workers=num_workers or 0,
+        collate_fn=list,
+    )
+    pairs = [pair for chunk in loader for pair in chunk]
+    annotations = [annotation for _, of_image in pairs for annotation in of_image]
+    for number, annotation in enumerate(annotations, start=1):
+        annotation["id"] = number
+    logging.getLogger("maskrcnn_benchmark.inference").info(
+        "%d images and %d objects in COCO's format", len(pairs), len(annotations)
+    )
+    return {
+        "info": {
+            "description": f"{type(dataset).__name__}, converted by maskrcnn_benchmark",
+            "date_created": datetime.datetime.now().isoformat(" "),
+        },
+        "type": "instances",
+        "images": [image for image, _ in pairs],
+        "annotations": annotations,
+        "categories": [
+            {"id": number, "name": name} for number, name in dataset.id_to_name.items() if number
+        ],
+    }
+
+
+class _Converted(Dataset):
+    def __init__(self, dataset: AbstractDataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, idx: int) -> tuple[dict, list[dict]]:
+        return process_single_image((self.dataset, idx))
+
+
+def process_single_image(args: tuple[AbstractDataset, int]) -> tuple[dict, list[dict]]:
+    """Return COCO's entry of an image and those of its objects, which have no "id" yet.
+
+    An object's area is its number of pixels, or that of its box if there are no masks. A field
+    "iscrowd" marks regions in which nothing is wrong; without it there are none.
+
+    Args:
+        args: (data set, index).
+    """
+    dataset, idx = args
+    image = {"id": idx + 1, **dataset.get_img_info(idx)}
+    target = dataset.get_groundtruth(idx)
+    count = len(target)
+    columns: dict[str, Sequence] = {
+        "image_id": [image["id"]] * count,
+        "category_id": target.get_field("labels").long().tolist(),
+        "bbox": target.convert("xywh").bbox.tolist(),
+        "area": target.area().tolist(),
+        "iscrowd": [0] * count,
+    }
+    if target.has_field("iscrowd"):
+        columns["iscrowd"] = [int(crowd) for crowd in target.get_field("iscrowd")]
+    if target.has_field("masks"):
+        masks = target.get_field("masks").convert("mask").instances.masks != 0  # [N, H, W]
+        columns["segmentation"] = masks_to_rles(masks)
+        columns["area"] = masks.sum(dim=(1, 2)).tolist()
+    if target.has_field("keypoints"):
+        points = target.get_field("keypoints").keypoints  # [N, K, 3]
+        columns["keypoints"] = points.flatten(start_dim=1).tolist()
+        columns["num_keypoints"] = (points[..., 2] > 0).sum(dim=1).tolist()
+    rows = zip(*columns.values(), strict=True)
+    return image, [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def masks_to_rles(masks_tensor: torch.Tensor) -> list[dict]:
+    """Return COCO's run-length codes of masks (N, H, W), as JSON can hold them."""
+    codes = [
+        mask_util.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in masks_tensor
+    ]
+    return [{**code, "counts": code["counts"].decode("ascii")} for code in codes]
