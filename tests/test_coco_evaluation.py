@@ -131,6 +131,14 @@ def test_small_masks_are_pasted_part_by_part(dataset, monkeypatch):
     assert areas.tolist() == pytest.approx([20 * 10, 24 * 16, 30 * 35], rel=0.15)
 
 
+def test_masks_pasted_at_another_size_are_refused(dataset):
+    """The original pastes them once more, each into its box."""
+    predictions = truth_as_predictions(dataset)
+    predictions[0].add_field("mask", torch.ones(2, 1, 80, 120, dtype=torch.bool))
+    with pytest.raises(ValueError, match="120 x 80 .* 60 x 40: set .*POSTPROCESS_MASKS to False"):
+        prepare_for_coco_segmentation(predictions, dataset)
+
+
 # two objects in the first image, one in the second; IoU of a proposal by hand:
 # (5, 6, 24, 15) is the first object; (5, 6, 24, 10) is its upper half, 100 / 200;
 # (30, 20, 53, 31) is 12 of the second's 16 rows, 0.75
@@ -197,10 +205,13 @@ def test_expected_results_are_checked(caplog):
     # 0.41 is within 4 x 0.01 of 0.38, not within 2 x 0.01
     check_expected_results(results, [["bbox", "AP", [0.38, 0.01]]], 4)
     check_expected_results(results, [["bbox", "AP", [0.38, 0.01]]], 2)
+    check_expected_results(results, [["segm", "AP", [0.38, 0.01]]], 2)
     assert [(r.levelname, r.message[:4]) for r in caplog.records] == [
         ("INFO", "PASS"),
         ("ERROR", "FAIL"),
+        ("ERROR", "FAIL"),
     ]
+    assert "segm > AP was expected but is not judged" in caplog.text
 
 
 def test_figures_begin_at_minus_one():
