@@ -1,16 +1,24 @@
 """Measure what the package promises.
 
     python tools/benchmark.py crowd
+    python tools/benchmark.py original CHECKOUT
 
 `crowd`: time and memory of matching 100, 1,000 and 5,000 ground truths with the anchors of a
 1024 x 1024 tile, against the plain computation with the whole matrix in the same run, and whether
 the indices are the same. The plain one is left out where it does not fit the memory. Some minutes.
+
+`original`: training steps and inference of Faster and Mask R-CNN (R-50-FPN) on an image of 800
+pixels, and the pasting of masks, against a checkout of the original that runs on this PyTorch
+(`python tools/apply_patches.py CHECKOUT` makes it so), a step of each in turn. Ten minutes.
 """
 
 import argparse
 import re
+from pathlib import Path
 
 from maskrcnn_benchmark.engine.benchmark import crowd_table
+from maskrcnn_benchmark.engine.run import run_tool
+from maskrcnn_benchmark.engine.side_by_side import compare
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -30,10 +38,17 @@ def main() -> None:
     crowd.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 5000], metavar="N")
     crowd.add_argument("--size", type=image_size, default=(1024, 1024), metavar="WIDTHxHEIGHT")
     crowd.add_argument("--seed", type=int, default=0)
+    original = commands.add_parser("original", help="times beside the original's")
+    original.add_argument("checkout", type=Path, metavar="CHECKOUT")
+    original.add_argument("--repeats", type=int, default=10, metavar="N")
     args = parser.parse_args()
-    for line in crowd_table(args.counts, *args.size, args.seed):
+    if args.command == "crowd":
+        lines = crowd_table(args.counts, *args.size, args.seed)
+    else:
+        lines = compare(args.checkout, args.repeats)
+    for line in lines:
         print(line, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

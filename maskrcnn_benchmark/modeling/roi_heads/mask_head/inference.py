@@ -75,7 +75,8 @@ class Masker:
     def forward_single_image(self, masks: Tensor, boxes: BoxList) -> Tensor:
         """Return bool [N, 1, height, width] from probabilities [N, 1, M, M]."""
         width, height = boxes.size
-        canvas = torch.zeros((len(boxes), 1, height, width), dtype=torch.bool)
+        # NumPy's zeros take memory only where a mask is written
+        canvas = torch.from_numpy(np.zeros((len(boxes), 1, height, width), dtype=bool))
         xyxy = boxes.convert("xyxy").bbox
         for image, mask, box in zip(canvas, masks.float().cpu(), xyxy.float().cpu(), strict=True):
             _paste(image[0], mask[0], box, self.threshold, self.padding)

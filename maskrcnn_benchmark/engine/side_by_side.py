@@ -1,0 +1,114 @@
+"""Times of this package beside those of the original, in one run, a step of each in turn."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from maskrcnn_benchmark.config import cfg
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = Path(__file__).with_name("side_by_side_worker.py")
+CASES = (  # name, task, config file
+    ("Faster R-CNN, training step", "train", "e2e_faster_rcnn_R_50_FPN_1x.yaml"),
+    ("Faster R-CNN, inference", "test", "e2e_faster_rcnn_R_50_FPN_1x.yaml"),
+    ("Mask R-CNN, training step", "train", "e2e_mask_rcnn_R_50_FPN_1x.yaml"),
+    ("Mask R-CNN, inference", "test", "e2e_mask_rcnn_R_50_FPN_1x.yaml"),
+    ("pasting 100 masks into 4000 x 4000", "paste", "e2e_mask_rcnn_R_50_FPN_1x.yaml"),
+)
+
+
+class Worker:
+    """A process that does one task with the package of one checkout, a step at a time."""
+
+    def __init__(self, checkout: Path, task: str, config: Path, weights: Path):
+        paths = [str(checkout), os.environ.get("PYTHONPATH")]
+        command = [sys.executable, "-c", WORKER.read_text(encoding="utf-8")]
+        self._process = subprocess.Popen(
+            [*command, task, str(config), str(weights)],
+            cwd=weights.parent,  # not a checkout: "maskrcnn_benchmark" is found by PYTHONPATH alone
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._checkout = checkout
+        self.result = self._read()
+
+    def step(self) -> float:
+        """Do one step; return its seconds."""
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read(self) -> float:
+        line = self._process.stdout.readline()
+        if not line:
+            raise ValueError(
+                f"{self._checkout} does not run (see above). The original needs our patch for a "
+                f"current PyTorch: python tools/apply_patches.py {self._checkout} --only 6"
+            )
+        return float(line)
+
+
+def compare(original: Path, repeats: int) -> Iterator[str]:
+    """Measure each of CASES on both packages, on the CPU.
+
+    Args:
+        original: a checkout of the original that runs (see patches/).
+        repeats: timed steps of each package; one more before them is not timed.
+
+    Yields:
+        The lines of a table: best seconds of each, the ratio of the best, and of the medians.
+
+    Raises:
+        ValueError: the checkout does not run.
+    """
+    if not (original / "maskrcnn_benchmark").is_dir():
+        raise ValueError(f"{original} is no checkout: it has no folder maskrcnn_benchmark")
+    yield f"{torch.get_num_threads()} threads, {repeats} steps of each in turn; seconds of the best"
+    yield f"{'':36} {'original':>9} {'ours':>8} {'ratio':>6} {'of medians':>10}  same result"
+    for name, task, config in CASES:
+        ours, theirs, same = _measure(original.resolve(), task, ROOT / "configs" / config, repeats)
+        best = min(ours) / min(theirs)
+        median = statistics.median(ours) / statistics.median(theirs)
+        yield (
+            f"{name:36} {min(theirs):9.3f} {min(ours):8.3f} {best:6.2f} {median:10.2f}  "
+            f"{'yes' if same else 'NO'}"
+        )
+
+
+def _measure(
+    original: Path, task: str, config: Path, repeats: int
+) -> tuple[list[float], list[float], bool]:
+    """Return the seconds of ours and of the original, and whether the first results are equal."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder, "weights.pth")
+        if task != "paste":
+            _save_weights(config, weights)
+        workers = [Worker(checkout, task, config, weights) for checkout in (ROOT, original)]
+        ours, theirs = zip(*([w.step() for w in workers] for _ in range(repeats)), strict=True)
+        for worker in workers:
+            worker.close()
+    return list(ours), list(theirs), workers[0].result == workers[1].result
+
+
+def _save_weights(config: Path, path: Path) -> None:
+    """Save first weights with which the model finds about as many objects as a trained one."""
+    settings = cfg.clone()
+    settings.merge_from_file(str(config))
+    torch.manual_seed(0)
+    state = build_detection_model(settings).state_dict()
+    state["roi_heads.box.predictor.cls_score.weight"] *= 30  # else no class reaches 0.05
+    torch.save(state, path)
