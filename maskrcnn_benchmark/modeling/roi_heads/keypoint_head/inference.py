@@ -90,9 +90,9 @@ def heatmaps_to_keypoints(maps: np.ndarray, rois: np.ndarray) -> tuple[np.ndarra
         heat = cv2.resize(
             maps[index].transpose(1, 2, 0), (width, height), interpolation=cv2.INTER_CUBIC
         )
-        planes = cv2.split(heat)  # K of [height, width]
-        highest = np.array([plane.argmax() for plane in planes])
-        peaks[index] = [plane.max() for plane in planes]
+        flat = heat.reshape(-1, number)  # [height * width, K]
+        highest = flat.argmax(axis=0)
+        peaks[index] = flat[highest, np.arange(number)]
         places[index] = np.stack([highest % width, highest // width], axis=1)
     points = np.ones((count, number, 3), dtype=np.float32)
     points[..., :2] = (places + 0.5) * (sides / pixels)[:, None] + rois[:, None, :2]
