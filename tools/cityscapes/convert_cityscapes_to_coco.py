@@ -13,6 +13,7 @@ from maskrcnn_benchmark.data.datasets.cityscapes_to_coco import (
     poly_to_box,
     xyxy_to_xywh,
 )
+from maskrcnn_benchmark.engine.run import run_tool
 
 __all__ = ["convert_cityscapes_instance_only", "main", "parse_args", "poly_to_box", "xyxy_to_xywh"]
 
@@ -37,4 +38,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

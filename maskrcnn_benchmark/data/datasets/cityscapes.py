@@ -155,15 +155,13 @@ class CityScapesDataset(AbstractDataset):
 
     def _processBinayMasks(self, ann: torch.Tensor) -> tuple[list, list, list]:
         """Return boxes, masks and labels of the objects in the (H, W) pixels of instance ids."""
-        boxes, masks, labels = [], [], []
-        for number in ann.unique().tolist():
-            if number // 1000 not in self.cityscapesID_to_ind:
-                continue  # a group, or no object
-            mask = ann == number
-            columns, rows = mask.any(dim=0).nonzero(), mask.any(dim=1).nonzero()
-            boxes.append([int(v) for v in (columns[0], rows[0], columns[-1], rows[-1])])
-            masks.append(mask)
-            labels.append(self.cityscapesID_to_ind[number // 1000])
+        pixels, boxes, masks, labels = ann.numpy(), [], [], []
+        for number in numbers_in(pixels):
+            if number // 1000 in self.cityscapesID_to_ind:  # else a group, or no object
+                mask = pixels == number
+                boxes.append(list(mask_bounds(mask)))
+                masks.append(torch.from_numpy(mask))
+                labels.append(self.cityscapesID_to_ind[number // 1000])
         return boxes, masks, labels
 
     def __len__(self) -> int:
@@ -187,3 +185,17 @@ def read_instance_ids(path: str) -> np.ndarray:
     """Read an *_instanceIds.png, int32 (H, W)."""
     with Image.open(path) as image:  # 16 bits of numbers, not of grey
         return np.array(image, dtype=np.int32)
+
+
+def numbers_in(pixels: np.ndarray) -> list[int]:
+    """Return the instance ids that occur, rising."""
+    return np.flatnonzero(np.bincount(pixels.reshape(-1))).tolist()  # unique() would sort pixels
+
+
+def mask_bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Return the box xyxy around the pixels of a bool (H, W) mask, 0 0 -1 -1 without any."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return 0, 0, -1, -1
+    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])

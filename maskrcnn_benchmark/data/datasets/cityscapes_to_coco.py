@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .cityscapes import INSTANCE_CLASSES, UNJUDGED_CLASSES, read_instance_ids
+from .cityscapes import INSTANCE_CLASSES, UNJUDGED_CLASSES, numbers_in, read_instance_ids
 
 # category ids are 1 to 8, in this order, in every file
 CATEGORIES = [name for name in INSTANCE_CLASSES if name not in UNJUDGED_CLASSES]
@@ -105,7 +105,7 @@ def instances2dict_with_polygons(
     for done, path in enumerate(paths, start=1):
         pixels = read_instance_ids(path)
         instances: dict[str, list[dict]] = {name: [] for name in INSTANCE_CLASSES}
-        for number in np.unique(pixels).tolist():
+        for number in numbers_in(pixels):
             for name in (n for n, label in INSTANCE_CLASSES.items() if label == number // 1000):
                 instances[name].append(_describe(pixels, number))
         result[os.path.abspath(path)] = instances
