@@ -47,12 +47,12 @@ class MetricLogger:
                 raise TypeError(f"{name} must be a number, got {type(value).__name__}")
             self.meters[name].update(number)
 
-    def __getattr__(self, name: str) -> SmoothedValue:
+    def __getattr__(self, attr: str) -> SmoothedValue:
         # Called only for what is no ordinary attribute; `meters` itself is absent while unpickling.
         meters = self.__dict__.get("meters", {})
-        if name in meters:
-            return meters[name]
-        raise AttributeError(f"no meter or attribute '{name}'; meters: {', '.join(meters)}")
+        if attr in meters:
+            return meters[attr]
+        raise AttributeError(f"no meter or attribute '{attr}'; meters: {', '.join(meters)}")
 
     def __str__(self) -> str:
         return self.delimiter.join(
