@@ -1,0 +1,166 @@
+"""The patches on the original itself: MASKRCNN_ORIGINAL is the path of a clone that has 57eec25.
+
+MASKRCNN_ORIGINAL=/path/to/clone pytest -m "slow or not slow" tests/test_patched_original.py
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import patch_series
+import pytest
+
+WORKER = Path(__file__).parent / "patched_original_worker.py"
+SERIES = patch_series.series()
+GIGABYTE = 10**9
+
+
+def need_original() -> str:
+    path = os.environ.get("MASKRCNN_ORIGINAL")
+    if not path:
+        pytest.skip("MASKRCNN_ORIGINAL is not set: a clone of facebookresearch/maskrcnn-benchmark")
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkout_with(tmp_path_factory):
+    """Return the folder of a fresh checkout with some patches applied; made once for each set."""
+    source, made = need_original(), {}
+
+    def make(*numbers):
+        if numbers not in made:
+            folder = tmp_path_factory.mktemp("original") / "checkout"
+            patch_series.git(Path("."), "clone", "-q", "--shared", "-n", source, str(folder))
+            patch_series.git(folder, "checkout", "-q", patch_series.ORIGINAL_COMMIT)
+            for number in numbers:
+                patch_series.git(folder, "apply", str(patch_series.patch_file(number)))
+            made[numbers] = folder
+        return made[numbers]
+
+    return make
+
+
+def work(folder, *arguments):
+    env = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(WORKER), *arguments]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("patch", SERIES, ids=[path.name[:4] for path in SERIES])
+def test_each_patch_applies_alone_by_git_am(checkout_with, tmp_path, patch):
+    folder = tmp_path / "alone"
+    patch_series.git(tmp_path, "clone", "-q", "--shared", str(checkout_with()), str(folder))
+    patch_series.git(folder, "am", "-q", str(patch))
+    by_am = patch_series.contents(folder)
+    patch_series.git(folder, "reset", "-q", "--hard", patch_series.ORIGINAL_COMMIT)
+    patch_series.git(folder, "apply", str(patch))
+    assert patch_series.contents(folder) == by_am
+    changed = [file.path for file in patch_series.parse(patch)]
+    for path in changed:
+        if path.endswith(".py"):
+            compile(by_am[path], path, "exec")
+    patch_series.git(folder, "apply", "--reverse", str(patch))
+    assert patch_series.contents(folder) == patch_series.contents(checkout_with())
+
+
+def test_all_apply_in_order_by_git_am_and_by_the_tool(checkout_with, tmp_path):
+    folders = tmp_path / "am", tmp_path / "tool"
+    for folder in folders:
+        patch_series.git(tmp_path, "clone", "-q", "--shared", str(checkout_with()), str(folder))
+    patch_series.git(folders[0], "am", "-q", *[str(path) for path in SERIES])
+    tool = patch_series.PATCHES.parent / "tools" / "apply_patches.py"
+    subprocess.run([sys.executable, tool, folders[1]], check=True, capture_output=True)
+    by_am, by_tool = map(patch_series.contents, folders)
+    assert by_am == by_tool and len(by_am) > len(patch_series.contents(checkout_with()))
+    subprocess.run([sys.executable, tool, folders[1], "--reverse"], check=True, capture_output=True)
+    assert not patch_series.git(folders[1], "status", "--short")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", [(1,), (2,), (1, 2), (1, 2, 3)], ids=str)
+def test_patches_1_to_3_change_no_result_to_the_last_bit(checkout_with, numbers):
+    expected = work(checkout_with(), "match", "")
+    modes = ("stream", "cpu", "off") if 3 in numbers else ("",)
+    for mode in modes:
+        assert work(checkout_with(*numbers), "match", mode) == expected, mode
+
+
+@pytest.mark.slow
+def test_a_thousand_boxes_against_all_anchors_stay_below_1_2_gigabytes(checkout_with):
+    some = work(checkout_with(1, 2), "memory", "1000")
+    every = work(checkout_with(1, 2, 3, 4, 5, 6), "memory", "1000")
+    print(some, every)
+    assert 1.04 * GIGABYTE < some["bytes"] < 1.2 * GIGABYTE  # the matrix alone is 1.05 GB
+    assert 1.04 * GIGABYTE < every["bytes"] < 1.2 * GIGABYTE
+    assert some["matches"] == every["matches"]
+    few = work(checkout_with(), "memory", "200")  # the original's 1,000 would take 9.4 GB
+    assert few["bytes"] > 1.6 * GIGABYTE
+    assert few["matches"] == work(checkout_with(1, 2), "memory", "200")["matches"]
+
+
+CONFIGS = {
+    "faster": "configs/e2e_faster_rcnn_R_50_FPN_1x.yaml",
+    "faster-c4": "configs/e2e_faster_rcnn_R_50_C4_1x.yaml",
+    "mask": "configs/e2e_mask_rcnn_R_50_FPN_1x.yaml",
+    "keypoint": "configs/e2e_keypoint_rcnn_R_50_FPN_1x.yaml",
+    "retinanet": "configs/retinanet/retinanet_R-50-FPN_1x.yaml",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [*((kind, (5, 6)) for kind in CONFIGS), ("mask", (1, 2, 3, 4, 5, 6))],
+    ids=str,
+)
+def test_images_without_ground_truth_train(checkout_with, kind, numbers):
+    losses = work(checkout_with(*numbers), "train", CONFIGS[kind])
+    for name, found in losses.items():
+        for key, value in found.items():
+            assert abs(value) < 1e9, (name, key, value)  # neither NaN nor infinite
+        assert found["grad"] > 0
+    # nothing to regress on and no mask, but background to learn
+    for name in ("empty", "unusable"):
+        for key, value in losses[name].items():
+            about_boxes = any(word in key for word in ("reg", "mask", "kp"))
+            assert (value == 0) == about_boxes, (name, key, value)
+    assert losses["unusable"] == losses["empty"]
+    assert losses["mixed"] != losses["empty"] and losses["mixed"] != losses["full"]
+
+
+@pytest.mark.slow
+def test_patch_5_changes_nothing_for_sound_ground_truth(checkout_with):
+    config = CONFIGS["mask"]
+    patched = work(checkout_with(5, 6), "train", config)["full"]
+    trimmed = checkout_with(6, 1)  # without patch 5 only the batch "full" gets through
+    env = {**os.environ, "PYTHONPATH": str(trimmed), "OMP_NUM_THREADS": "1"}
+    code = WORKER.read_text().replace(
+        "for name, targets in batches.items()", 'for name, targets in [("full", batches["full"])]'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", config],
+        cwd=trimmed,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1])["full"] == patched
+
+
+@pytest.mark.slow
+def test_the_original_s_own_tests_pass_with_all_patches(checkout_with, tmp_path):
+    folder = tmp_path / "all"
+    shutil.copytree(checkout_with(1, 2, 3, 4, 5, 6), folder)
+    env = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    last = done.stdout.strip().splitlines()[-1]
+    print(last)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in last and "failed" not in last and "error" not in last
