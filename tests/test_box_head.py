@@ -70,6 +70,13 @@ def test_loss_before_sampling_is_refused():
         computation()([torch.zeros(1, 2)], [torch.zeros(1, 8)])
 
 
+def test_more_classes_than_the_model_has_are_refused():
+    loss = computation()
+    sampled_proposals(loss)  # labels 2, 2, 1, 0
+    with pytest.raises(ValueError, match=r"label 2, but MODEL.ROI_BOX_HEAD.NUM_CLASSES is 2 "):
+        loss([torch.zeros(4, 2)], [torch.zeros(4, 8)])
+
+
 def test_an_image_without_ground_truth_is_all_background():
     loss = computation()
     target = BoxList(torch.zeros(0, 4), SIZE)

@@ -229,6 +229,13 @@ def test_fault_batch_without_ground_truth_trains_retinanet_as_background():
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
+def test_more_classes_than_retinanet_has_are_refused():
+    images, targets = made_batch()
+    targets[0].get_field("labels")[0] = 99
+    with pytest.raises(ValueError, match=r"label 99, but MODEL.RETINANET.NUM_CLASSES is "):
+        tiny_retinanet()(images, targets)
+
+
 def test_bad_ground_truth_changes_no_loss_of_retinanet():
     model = tiny_retinanet()
     images, targets = made_batch()

@@ -10,7 +10,7 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 )
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.matcher import Matcher, gather_matched
-from maskrcnn_benchmark.modeling.utils import cat
+from maskrcnn_benchmark.modeling.utils import cat, check_labels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
@@ -80,12 +80,16 @@ class FastRCNNLossComputation:
         Args:
             class_logits: [P, classes], in a list.
             box_regression: [P, 4 * classes], in a list.
+
+        Raises:
+            ValueError: the ground truth has classes that the model does not have.
         """
         if not hasattr(self, "_proposals"):
             raise RuntimeError("call subsample(proposals, targets) before the loss")
         logits, predicted = cat(class_logits), cat(box_regression)
         labels = cat([p.get_field("labels") for p in self._proposals])
         codes = cat([p.get_field("regression_targets") for p in self._proposals])
+        check_labels(labels, logits.shape[1] - 1, "MODEL.ROI_BOX_HEAD.NUM_CLASSES")
 
         positive = (labels > 0).nonzero().squeeze(1)
         code_class = labels[positive]
