@@ -33,7 +33,7 @@ def test_header_says_why_what_changes_and_on_which_commit(patch):
     assert re.fullmatch(r"From: .+ <.+@.+>", lines[1])
     assert re.fullmatch(r"Date: \w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", lines[2])
     number = int(patch.name[:4])
-    assert re.fullmatch(rf"Subject: \[PATCH {number}/6\] \S.+", lines[3])
+    assert re.fullmatch(rf"Subject: \[PATCH( {number}/6)?\] \S.+", lines[3])
     assert re.search("what changes for the user:|for the user:", head, re.IGNORECASE)
     assert patch_series.ORIGINAL_COMMIT in head
 
