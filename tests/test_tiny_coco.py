@@ -43,9 +43,9 @@ def truth_given_back(dataset, scale=1.5):
         annotations = [a for a in dataset.coco.imgToAnns[image_id] if not a["iscrowd"]]
         assert len(annotations) == len(target)
         found = target.copy_with_fields("labels")
-        masks = [torch.from_numpy(dataset.coco.annToMask(a)) for a in annotations]
+        masks = target.get_field("masks").convert("mask").instances.masks
         width, height = target.size
-        found.add_field("mask", torch.stack(masks)[:, None] if masks else torch.zeros(0, 1, 28, 28))
+        found.add_field("mask", masks[:, None] if len(masks) else torch.zeros(0, 1, 28, 28))
         scores = torch.linspace(0.9, 0.6, len(found))
         if target.has_field("keypoints"):
             keypoints = target.get_field("keypoints")[:]

@@ -153,7 +153,8 @@ class PolygonInstance(_Outlines):
             return
         if not isinstance(polygons, (list, tuple)):
             raise ValueError(f"an object must be a list of polygons, got {type(polygons)}")
-        rings = [torch.as_tensor(ring, dtype=torch.float32) for ring in polygons]
+        # Double as long as nothing moved: then the pixels are those of COCO's own rasterizing.
+        rings = [torch.as_tensor(ring, dtype=torch.float64) for ring in polygons]
         if any(ring.dim() != 1 or len(ring) % 2 for ring in rings):
             raise ValueError(f"a polygon must be a flat list x1 y1 x2 y2 …, got {polygons}")
         self.polygons = [ring for ring in rings if len(ring) >= 6]
@@ -161,12 +162,12 @@ class PolygonInstance(_Outlines):
     def _moved(
         self, size: Sequence[Any], axes: Sequence[int], move: Callable[[torch.Tensor, int], Any]
     ) -> "PolygonInstance":
-        """Return the polygons with the coordinates of some axes passed through `move`."""
+        """Return the polygons, float32, with some axes' coordinates passed through `move`."""
         new = PolygonInstance([], size)
         for ring in self.polygons:
-            moved = ring.clone()
+            moved = ring.to(torch.float32, copy=True)
             for axis in axes:
-                moved[axis::2] = move(ring[axis::2], axis)
+                moved[axis::2] = move(moved[axis::2], axis)
             new.polygons.append(moved)
         return new
 
