@@ -59,8 +59,8 @@ if __name__ == "__main__":
         package_dir={"demo": "maskrcnn_benchmark/demo"},
         python_requires=">=3.10",
         install_requires=[
-            "torch>=2.3",
-            "torchvision>=0.18",
+            "torch>=2.4",  # fused SGD on the CPU
+            "torchvision>=0.19",
             "numpy",
             "yacs",
             "pycocotools",
@@ -69,7 +69,8 @@ if __name__ == "__main__":
             opencv_requirement(),
         ],
         extras_require={
+            "cityscapes": ["cityscapesscripts"],
             "tensorboard": ["tensorboard"],
-            "test": ["pytest", "ruff", "mypy", "tensorboard"],
+            "test": ["pytest", "ruff", "mypy", "tensorboard", "cityscapesscripts"],
         },
     )

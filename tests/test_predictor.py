@@ -160,6 +160,14 @@ def test_class_names(tmp_path):
     assert read_class_names(cfg, weights) == ["bicycle", "toothbrush"]
 
 
+def test_class_names_of_retinanet(tmp_path):
+    cfg = default_cfg.clone()
+    cfg.MODEL.RETINANET_ON = True
+    cfg.MODEL.RETINANET.NUM_CLASSES = 3  # ROI_BOX_HEAD.NUM_CLASSES, 81, is of a head that is not there
+    (tmp_path / "labels.json").write_text('{"1": "boat", "2": "car"}')
+    assert read_class_names(cfg, str(tmp_path / "model_final.pth")) == ["boat", "car"]
+
+
 def test_files_found_and_refused(tmp_path):
     for name in ("b.png", "a.jpg", "notes.txt", "other/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -150,7 +150,8 @@ def read_class_names(cfg, weights: str) -> list[str]:
         The names in labels.json if they are as many as the model's classes, else those of
         DOTA.CLASSES or DOTA.VERSION, else "class-1", "class-2", …
     """
-    count = cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES - 1
+    section = "RETINANET" if cfg.MODEL.RETINANET_ON else "ROI_BOX_HEAD"
+    count = cfg.MODEL[section].NUM_CLASSES - 1
     labels_file = Path(weights).parent / "labels.json"
     if labels_file.is_file():
         by_id = {int(k): name for k, name in json.loads(labels_file.read_text()).items()}
