@@ -60,6 +60,13 @@ def test_demo_loads_weights_and_predicts_with_pasted_masks(tmp_path):
     assert drawn.shape == (HEIGHT, WIDTH, 3) and (drawn != photo()).any()
 
 
+def test_demo_predicts_with_test_time_augmentation(tmp_path):
+    plain = make_demo(tmp_path).compute_prediction(photo())
+    one_view = make_demo(tmp_path, "TEST.BBOX_AUG.ENABLED", True).compute_prediction(photo())
+    assert torch.equal(one_view.bbox, plain.bbox) and len(plain) > 0
+    assert torch.equal(one_view.get_field("mask"), plain.get_field("mask"))
+
+
 def test_weight_loading_replaces_the_weights_of_the_config(tmp_path):
     changed = tiny_mask_rcnn().state_dict()
     name = "roi_heads.box.predictor.cls_score.bias"

@@ -163,7 +163,7 @@ def test_class_names(tmp_path):
 def test_class_names_of_retinanet(tmp_path):
     cfg = default_cfg.clone()
     cfg.MODEL.RETINANET_ON = True
-    cfg.MODEL.RETINANET.NUM_CLASSES = 3  # ROI_BOX_HEAD.NUM_CLASSES, 81, is of a head that is not there
+    cfg.MODEL.RETINANET.NUM_CLASSES = 3  # not the 81 of ROI_BOX_HEAD
     (tmp_path / "labels.json").write_text('{"1": "boat", "2": "car"}')
     assert read_class_names(cfg, str(tmp_path / "model_final.pth")) == ["boat", "car"]
 

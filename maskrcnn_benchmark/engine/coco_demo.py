@@ -101,9 +101,13 @@ class COCODemo:
         The fields are the model's, but "mask" is bool (N, 1, H, W).
         """
         bgr = to_bgr(original_image, channel_order)
-        batch = to_image_list(self.transforms(bgr), self.cfg.DATALOADER.SIZE_DIVISIBILITY)
         with autocast(self.cfg.DTYPE, self.device):
-            (prediction,) = self.model(batch.to(self.device))
+            if self.predictor.bbox_aug:
+                (prediction,) = self.predictor.bbox_aug(self.model, [bgr], self.device)
+            else:
+                size_divisible = self.cfg.DATALOADER.SIZE_DIVISIBILITY
+                batch = to_image_list(self.transforms(bgr), size_divisible)
+                (prediction,) = self.model(batch.to(self.device))
         prediction = prediction.to("cpu").resize((bgr.shape[1], bgr.shape[0]))
         if prediction.has_field("mask"):
             (masks,) = self.masker([prediction.get_field("mask")], [prediction])
