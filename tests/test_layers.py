@@ -169,6 +169,13 @@ def _slow_nms(boxes, scores, threshold):
     return kept
 
 
+def test_nms_measures_sides_without_the_one():
+    # 9 x 9 and 9 x 9, sharing 9 x 5: 45 / 117 = 0.38; with the + 1 it would be 60 / 140 = 0.43
+    boxes = torch.tensor([[10.0, 20, 19, 29], [10, 24, 19, 33]])
+    assert layers.nms(boxes, torch.tensor([0.6, 0.9]), 0.4).tolist() == [1, 0]
+    assert layers.nms(boxes, torch.tensor([0.6, 0.9]), 0.38).tolist() == [1]
+
+
 def test_nms_equals_a_slow_plain_version():
     torch.manual_seed(0)
     corner, size = torch.rand(60, 2) * 50 + 7, torch.rand(60, 2) * 20 + 4
