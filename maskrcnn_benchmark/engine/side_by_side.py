@@ -97,8 +97,8 @@ def _measure(
         weights = Path(folder, "weights.pth")
         if task != "paste":
             _save_weights(config, weights)
-        workers = [Worker(checkout, task, config, weights) for checkout in (ROOT, original)]
-        ours, theirs = zip(*([w.step() for w in workers] for _ in range(repeats)), strict=True)
+        workers = [Worker(checkout, task, config, weights) for checkout in (original, ROOT)]
+        theirs, ours = zip(*([w.step() for w in workers] for _ in range(repeats)), strict=True)
         for worker in workers:
             worker.close()
     return list(ours), list(theirs), workers[0].result == workers[1].result

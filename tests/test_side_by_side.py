@@ -1,0 +1,35 @@
+"""Times beside another checkout: what is run, and what is said where it does not run."""
+
+import pytest
+
+from maskrcnn_benchmark.engine import side_by_side
+
+PASTING = [case for case in side_by_side.CASES if case[1] == "paste"]
+
+
+def test_a_folder_without_the_package_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no folder maskrcnn_benchmark"):
+        next(side_by_side.compare(tmp_path, repeats=1))
+
+
+def test_a_checkout_that_does_not_run_is_named_with_the_patch_that_mends_it(
+    tmp_path, monkeypatch, capfd
+):
+    package = tmp_path / "maskrcnn_benchmark"
+    package.mkdir()
+    (package / "__init__.py").write_text("import a_module_that_is_gone\n")
+    monkeypatch.setattr(side_by_side, "CASES", PASTING)
+    with pytest.raises(ValueError, match=r"does not run.*apply_patches.py .* --only 6"):
+        list(side_by_side.compare(tmp_path, repeats=1))
+    assert "a_module_that_is_gone" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_checkout_beside_itself_gives_the_same_result(monkeypatch):
+    monkeypatch.setattr(side_by_side, "CASES", PASTING)
+    title, _, line = side_by_side.compare(side_by_side.ROOT, repeats=3)
+    name, theirs, ours, ratio, _, same = line.rsplit(maxsplit=5)
+    assert "3 steps" in title and name.startswith("pasting 100 masks") and same == "yes"
+    # the columns are rounded; twice the same code is not ten times as fast as itself
+    assert float(ratio) == pytest.approx(float(ours) / float(theirs), rel=0.1)
+    assert 0.1 < float(ratio) < 10
