@@ -10,6 +10,7 @@ from PIL import Image
 from tiny_models import FPN_BODY, FPN_MASK, NARROW, make_cfg, tiny_mask_rcnn
 
 from maskrcnn_benchmark.data.image_io import write_image
+from maskrcnn_benchmark.demo import webcam
 from maskrcnn_benchmark.demo.predictor import COCODemo, Resize, vis_keypoints
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
@@ -161,6 +162,42 @@ def test_keypoints_that_are_sure_are_drawn(tmp_path):
     found.add_field("keypoints", persons)
     blended = make_demo(tmp_path).overlay_keypoints(black, found)
     assert np.abs(blended.astype(int) - drawn * 0.7).max() <= 1
+
+
+class Camera:
+    """Two pictures, then none."""
+
+    def __init__(self, source):
+        self.pictures = [photo(), photo() // 2] if source == 3 else []
+
+    def read(self):
+        return (True, self.pictures.pop(0)) if self.pictures else (False, None)
+
+    def release(self):
+        self.pictures = None
+
+
+def test_webcam_shows_every_picture_with_detections(tmp_path, monkeypatch):
+    demo, shown = make_demo(tmp_path, confidence_threshold=0.2), []
+    monkeypatch.setattr(webcam.cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(webcam.cv2, "imshow", lambda title, picture: shown.append(picture))
+    monkeypatch.setattr(webcam.cv2, "waitKey", lambda milliseconds: -1)
+    monkeypatch.setattr(webcam.cv2, "destroyAllWindows", lambda: None)
+    webcam.show(demo, 3)
+    expected = [demo.run_on_opencv_image(picture) for picture in (photo(), photo() // 2)]
+    assert len(shown) == 2 and all(map(np.array_equal, shown, expected))
+    with pytest.raises(OSError, match="video missing.mp4 gives no picture"):
+        webcam.show(demo, "missing.mp4")
+
+
+def test_webcam_without_windows_says_what_to_install(tmp_path, monkeypatch):
+    def no_window(title, picture):
+        raise webcam.cv2.error("not implemented")
+
+    monkeypatch.setattr(webcam.cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(webcam.cv2, "imshow", no_window)
+    with pytest.raises(OSError, match="pip install opencv-python$"):
+        webcam.show(make_demo(tmp_path), 3)
 
 
 def test_own_folder_named_demo_goes_first(tmp_path, monkeypatch):

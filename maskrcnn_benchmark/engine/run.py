@@ -147,7 +147,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
             dist.destroy_process_group()
     except KeyboardInterrupt:
         code = 130
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("MASKRCNN_DEBUG"):
             raise
         print(
