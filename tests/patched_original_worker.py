@@ -1,6 +1,6 @@
 """Runs in a checkout of the original: prints one line of JSON for tests/test_patched_original.py.
 
-python patched_original_worker.py match|memory|train [ARGUMENT]
+python patched_original_worker.py match|memory|train|channels [ARGUMENT …]
 """
 
 import hashlib
@@ -13,7 +13,10 @@ import warnings
 import torch
 
 torch.set_num_threads(1)
-if sys.argv[1] != "train":  # without patch 6 the compiled module is missing; matching needs none
+if sys.argv[1] in (
+    "match",
+    "memory",
+):  # without patch 6 the compiled module is missing; matching needs none
     import maskrcnn_benchmark
 
     stub = types.ModuleType("maskrcnn_benchmark._C")
@@ -114,6 +117,52 @@ def train(config):
     return losses
 
 
+def channels(to_bgr255, path, *forms):
+    """Digests of what reaches the network when the demo and a data set are given one picture.
+
+    Args:
+        to_bgr255: "True" or "False".
+        path: of the picture.
+        forms: of "BGR", "RGB", "PIL", "path", those that this checkout takes.
+    """
+    sys.path.insert(0, "demo")
+    import cv2
+    from PIL import Image
+    from predictor import COCODemo
+
+    from maskrcnn_benchmark.config import cfg
+    from maskrcnn_benchmark.data.datasets.list_dataset import ListDataset
+    from maskrcnn_benchmark.data.transforms import build_transforms
+
+    bgr = cv2.imread(path)
+    given = {
+        "BGR": (bgr, {}),
+        "RGB": (bgr[:, :, ::-1].copy(), {"channel_order": "RGB"}),
+        "PIL": (Image.open(path), {}),
+        "path": (path, {}),
+    }
+    cfg.merge_from_file("configs/e2e_faster_rcnn_R_50_FPN_1x.yaml")
+    cfg.merge_from_list(["MODEL.WEIGHT", "", "MODEL.DEVICE", "cpu"])
+    cfg.merge_from_list(["INPUT.TO_BGR255", to_bgr255 == "True", "INPUT.MIN_SIZE_TEST", 90])
+    demo = COCODemo(cfg)
+    seen = {}
+
+    def network(images):
+        seen["now"] = images.tensors
+        return [BoxList(torch.zeros(0, 4), images.image_sizes[0][::-1])]
+
+    demo.model = network
+    for form in forms:
+        picture, order = given[form]
+        demo.compute_prediction(picture, **order)
+        seen[form] = seen["now"]
+    image, _ = ListDataset([path], build_transforms(cfg, is_train=False))[0]
+    height, width = image.shape[1:]
+    found = {form: digest(seen[form][0, :, :height, :width]) for form in forms}
+    return {"data set": digest(image), **found}
+
+
 if __name__ == "__main__":
-    work = {"match": match, "memory": memory, "train": train}[sys.argv[1]]
+    tasks = {"match": match, "memory": memory, "train": train, "channels": channels}
+    work = tasks[sys.argv[1]]
     print(json.dumps(work(*sys.argv[2:])))

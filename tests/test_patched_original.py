@@ -10,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import patch_series
 import pytest
 from made_data import make_coco_folder
+
+from maskrcnn_benchmark.data.image_io import write_image
 
 WORKER = Path(__file__).parent / "patched_original_worker.py"
 SERIES = patch_series.series()
@@ -152,6 +155,24 @@ def test_patch_5_changes_nothing_for_sound_ground_truth(checkout_with):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1])["full"] == patched
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to_bgr255", ["True", "False"])
+def test_patch_4_brings_every_form_of_a_picture_to_the_network_alike(
+    checkout_with, tmp_path, to_bgr255
+):
+    path = tmp_path / "picture.png"
+    bgr = np.zeros((60, 90, 3), np.uint8)
+    bgr[..., 0] = np.linspace(0, 200, 90)
+    bgr[..., 2] = np.linspace(50, 250, 60)[:, None]
+    write_image(path, bgr)
+    before = work(checkout_with(6), "channels", to_bgr255, str(path), "BGR")
+    forms = ("BGR", "RGB", "PIL", "path")
+    after = work(checkout_with(1, 2, 3, 4, 5, 6), "channels", to_bgr255, str(path), *forms)
+    assert after["BGR"] == before["BGR"]  # nothing changes for who gave BGR
+    assert after["data set"] == before["data set"]
+    assert {after[form] for form in forms} == {after["data set"]}
 
 
 @pytest.mark.slow
