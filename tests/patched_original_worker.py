@@ -76,7 +76,7 @@ def memory(rows):
     return {"bytes": (peak - start) * 1024, "matches": digest(matches)}
 
 
-def train(config):
+def train(config, *names):
     """Losses of one step for batches with full, empty and unusable targets."""
     from maskrcnn_benchmark.config import cfg
     from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -106,9 +106,9 @@ def train(config):
     batches["unusable"] = [flat, off]
     losses = {}
     warnings.simplefilter("ignore")
-    for name, targets in batches.items():
+    for name in names or batches:  # without patch 5 only "full" gets through
         torch.manual_seed(1)
-        found = model(torch.rand(2, 3, height, width) * 50, targets)
+        found = model(torch.rand(2, 3, height, width) * 50, batches[name])
         model.zero_grad()
         sum(found.values()).backward()
         grads = [p.grad for p in model.parameters() if p.grad is not None]
