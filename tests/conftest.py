@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from made_cityscapes import make_cityscapes
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -13,3 +14,9 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def cityscapes_folders(tmp_path_factory):
+    """Folders of a made Cityscapes set's images and annotations, split "val"; not to be changed."""
+    return make_cityscapes(tmp_path_factory.mktemp("cityscapes"))
