@@ -48,6 +48,14 @@ def package_version() -> str:
     return found.group(1)
 
 
+def config_packages() -> list[str]:
+    """Name each folder of config files as a package: maskrcnn_benchmark.configs, ….dota, …"""
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
+    folders = [os.path.relpath(folder, root) for folder, _, files in os.walk(root) if files]
+    names = ["" if name == "." else "." + name.replace(os.sep, ".") for name in sorted(folders)]
+    return [f"maskrcnn_benchmark.configs{name}" for name in names]
+
+
 if __name__ == "__main__":
     setup(
         name="maskrcnn_benchmark",
@@ -55,8 +63,14 @@ if __name__ == "__main__":
         description="Detection of crowded objects in aerial images, drop-in for maskrcnn-benchmark",
         license="MIT",
         # `from demo.predictor import COCODemo` is how the original's demo was imported.
-        packages=[*find_packages(include=["maskrcnn_benchmark", "maskrcnn_benchmark.*"]), "demo"],
-        package_dir={"demo": "maskrcnn_benchmark/demo"},
+        # The config files lie at the top, and inside the package in a wheel.
+        packages=[
+            *find_packages(include=["maskrcnn_benchmark", "maskrcnn_benchmark.*"]),
+            "demo",
+            *config_packages(),
+        ],
+        package_dir={"demo": "maskrcnn_benchmark/demo", "maskrcnn_benchmark.configs": "configs"},
+        package_data={name: ["*.yaml"] for name in config_packages()},
         python_requires=">=3.10",
         install_requires=[
             "torch>=2.4",  # fused SGD on the CPU

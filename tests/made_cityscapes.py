@@ -7,7 +7,7 @@ from made_data import gradient
 from PIL import Image
 
 from maskrcnn_benchmark.data.datasets.cityscapes import INSTANCE_CLASSES
-from maskrcnn_benchmark.data.image_io import write_image
+from maskrcnn_benchmark.images.image_io import write_image
 
 WIDTH, HEIGHT = 120, 80
 BUILDING, OUT_OF_ROI = 11, 3  # judged, but no objects; not judged

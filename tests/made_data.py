@@ -5,8 +5,8 @@ import json
 import numpy as np
 import torch
 
-from maskrcnn_benchmark.data.image_io import write_image
 from maskrcnn_benchmark.dota.annotations import DotaObject, write_labels
+from maskrcnn_benchmark.images.image_io import write_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 

@@ -149,9 +149,8 @@ from torch import nn
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer
 checkpointer = Checkpointer(nn.Linear(2, 2), save_dir=sys.argv[1], save_to_disk=True)
 checkpointer.save("model_0000001", iteration=1)
-def half_a_save(data, file):
-    file.write(b"half of it")
-    file.flush()
+def half_a_save(data, path):
+    path.write_bytes(b"half of it")
     os.kill(os.getpid(), signal.SIGKILL)
 torch.save = half_a_save
 checkpointer.save(sys.argv[2], iteration=2)
@@ -162,11 +161,11 @@ checkpointer.save(sys.argv[2], iteration=2)
 def test_a_kill_in_mid_write_leaves_the_previous_checkpoint(tmp_path, name):
     arguments = [sys.executable, "-c", KILLED_IN_MID_WRITE, str(tmp_path), name]
     assert subprocess.run(arguments, check=False).returncode == -9
-    assert len(list(tmp_path.glob("*.writing"))) == 1
+    assert len(list(tmp_path.glob(".*.part"))) == 1
     checkpointer = Checkpointer(nn.Linear(2, 2), save_dir=str(tmp_path), save_to_disk=True)
     assert checkpointer.load()["iteration"] == 1
     checkpointer.save("model_0000003", iteration=3)
-    assert not list(tmp_path.glob("*.writing"))
+    assert not list(tmp_path.glob(".*.part"))
     assert checkpointer.load()["iteration"] == 3
 
 

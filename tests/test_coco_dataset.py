@@ -5,8 +5,8 @@ from made_data import gradient, make_coco_folder
 
 from maskrcnn_benchmark.data.datasets import COCODataset, ListDataset
 from maskrcnn_benchmark.data.datasets.coco import has_valid_annotation
-from maskrcnn_benchmark.data.image_io import write_image
 from maskrcnn_benchmark.data.transforms import RandomHorizontalFlip
+from maskrcnn_benchmark.images.image_io import write_image
 
 POLYGON = [[5.0, 6, 25, 6, 25, 16, 5, 16]]
 

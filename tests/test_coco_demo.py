@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from tiny_models import FPN_BODY, FPN_MASK, NARROW, make_cfg, tiny_mask_rcnn
 
-from maskrcnn_benchmark.data.image_io import write_image
 from maskrcnn_benchmark.demo import webcam
 from maskrcnn_benchmark.demo.predictor import COCODemo, Resize, vis_keypoints
+from maskrcnn_benchmark.images.image_io import write_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskrcnn_benchmark.engine.benchmark import (
+from maskrcnn_benchmark.benchmarks.crowd import (
     Case,
     crowd_table,
     make_anchors,
@@ -20,9 +20,11 @@ from maskrcnn_benchmark.engine.benchmark import (
     measure,
     run_case,
 )
+from maskrcnn_benchmark.modeling.crowd_matching import match_boxes
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.structures import crowd
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.pairwise_iou import blocks
 
 WIDTH, HEIGHT = 320, 256
 BLOCKS_MB = [0.02, 1, 64]
@@ -134,7 +136,7 @@ def test_same_indices_on_any_block_size_in_all_modes(name):
         expected = plain_match(iou, high, low, allow)
         for block_mb in BLOCKS_MB:
             crowd.set_policy(crowd.CrowdPolicy(block_mb=block_mb))
-            assert torch.equal(crowd.match_boxes(gt, anchors, high, low, allow), expected)
+            assert torch.equal(match_boxes(gt, anchors, high, low, allow), expected)
         for mode in ("off", "cpu"):
             crowd.set_policy(crowd.CrowdPolicy(10, 10, mode, 0.05))
             matches = Matcher(high, low, allow)._match_valid(
@@ -153,7 +155,7 @@ def test_same_indices_as_the_original_where_all_ground_truth_overlaps(name):
     assert torch.equal(match_by_rows(gt, anchors), expected)
     for block_mb in BLOCKS_MB:
         crowd.set_policy(crowd.CrowdPolicy(block_mb=block_mb))
-        assert torch.equal(crowd.match_boxes(gt, anchors, 0.7, 0.3, True), expected)
+        assert torch.equal(match_boxes(gt, anchors, 0.7, 0.3, True), expected)
 
 
 def test_a_crowd_of_an_fpn_tile():
@@ -162,28 +164,28 @@ def test_a_crowd_of_an_fpn_tile():
     assert (expected >= 0).sum() > 300 and (expected == -2).sum() > 300
     for block_mb in (1, 64):
         crowd.set_policy(crowd.CrowdPolicy(block_mb=block_mb))
-        assert torch.equal(crowd.match_boxes(gt, anchors, 0.7, 0.3, True), expected)
+        assert torch.equal(match_boxes(gt, anchors, 0.7, 0.3, True), expected)
 
 
 def test_thousands_of_equal_ground_truths_in_one_place():
     gt = torch.tensor([[100.0, 80, 131, 111]]).expand(3000, 4)
     anchors = make_anchors(WIDTH, HEIGHT).bbox
     crowd.set_policy(crowd.CrowdPolicy(block_mb=8))
-    matches = crowd.match_boxes(gt, anchors, 0.7, 0.3, True)
-    assert torch.equal(matches, crowd.match_boxes(gt[:1], anchors, 0.7, 0.3, True))
+    matches = match_boxes(gt, anchors, 0.7, 0.3, True)
+    assert torch.equal(matches, match_boxes(gt[:1], anchors, 0.7, 0.3, True))
     assert set(matches.tolist()) == {-2, -1, 0}
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 7), (5, 0), (0, 0)])
 def test_nothing_to_match(rows, columns):
-    matches = crowd.match_boxes(torch.rand(rows, 4), torch.rand(columns, 4), 0.7, 0.3, True)
+    matches = match_boxes(torch.rand(rows, 4), torch.rand(columns, 4), 0.7, 0.3, True)
     assert matches.dtype == torch.int64 and matches.tolist() == [-1] * columns
 
 
 def test_no_anchor_overlaps():
     gt, anchors = scene("far apart")
     crowd.set_policy(crowd.CrowdPolicy(block_mb=0.05))
-    assert set(crowd.match_boxes(gt, anchors, 0.7, 0.3, True).tolist()) == {-1}
+    assert set(match_boxes(gt, anchors, 0.7, 0.3, True).tolist()) == {-1}
 
 
 def test_touching_is_not_rounded_away():
@@ -196,13 +198,13 @@ def test_touching_is_not_rounded_away():
     anchors = torch.stack([end - 7, near * 0, end, near * 0 + 9], dim=1)
     crowd.set_policy(crowd.CrowdPolicy(block_mb=0.05))
     expected = plain_match(plain_iou(gt, anchors), 0.7, 0.0, True)
-    assert torch.equal(crowd.match_boxes(gt, anchors, 0.7, 0.0, True), expected)
+    assert torch.equal(match_boxes(gt, anchors, 0.7, 0.0, True), expected)
 
 
 def test_blocks_cover_the_matrix_once():
     for rows, columns, size in ((7, 5, 24), (7, 5, 24 * 12), (7, 5, 10**6), (0, 5, 24), (5, 0, 24)):
         seen = torch.zeros(rows, columns)
-        for block in crowd.blocks(rows, columns, size, 24):
+        for block in blocks(rows, columns, size, 24):
             seen[block] += 1
             assert seen[block].numel() * 24 <= max(size, 24)
         assert seen.eq(1).all()
@@ -243,18 +245,18 @@ def test_fault_memory_grows_with_ground_truth_times_anchors():
 
 
 def test_benchmark_table(monkeypatch):
-    monkeypatch.setattr("maskrcnn_benchmark.engine.benchmark.measure", run_case)
+    monkeypatch.setattr("maskrcnn_benchmark.benchmarks.crowd.measure", run_case)
     table = list(crowd_table([3], 64, 48, seed=0))
     assert table[0].startswith("771 anchors on 64 x 48") and table[2].endswith("  yes")
-    monkeypatch.setattr("maskrcnn_benchmark.engine.benchmark.available_bytes", lambda: 0)
+    monkeypatch.setattr("maskrcnn_benchmark.benchmarks.crowd.available_bytes", lambda: 0)
     table = list(crowd_table([3], 64, 48, seed=0))
     assert table[2].split()[:3] == ["3", "not", "run"] and " yes (dense: no room)" in table[2]
 
     def wrong(method, *_, **__):
         return Case(1.0, 2.0, torch.zeros(3) if method == "ours" else torch.ones(3))
 
-    monkeypatch.setattr("maskrcnn_benchmark.engine.benchmark.measure", wrong)
-    monkeypatch.setattr("maskrcnn_benchmark.engine.benchmark.available_bytes", lambda: 10**12)
+    monkeypatch.setattr("maskrcnn_benchmark.benchmarks.crowd.measure", wrong)
+    monkeypatch.setattr("maskrcnn_benchmark.benchmarks.crowd.available_bytes", lambda: 10**12)
     assert list(crowd_table([3], 64, 48, seed=0))[2].split() == "3 1.00 1.000 1.0 2 2.0 NO".split()
 
 

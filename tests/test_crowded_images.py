@@ -70,7 +70,7 @@ import resource, sys
 sys.path.insert(0, sys.argv[2])
 import torch
 from tiny_models import tiny_mask_rcnn, make_cfg
-from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.images.image_io import read_image
 from maskrcnn_benchmark.engine.predictor import Predictor
 cfg = make_cfg("DOTA.TILE", 512, "DOTA.OVERLAP", 100, "INPUT.MIN_SIZE_TEST", 512,
                "INPUT.MAX_SIZE_TEST", 512, "MODEL.MASK_ON", True, "TEST.IMS_PER_BATCH", 2)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from launching import launch
 
-from maskrcnn_benchmark.engine.training_log import read_metrics
+from maskrcnn_benchmark.utils.training_log import read_metrics
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 

@@ -192,13 +192,13 @@ def test_wrong_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere/images.*labelTxt"):
         dataset(tmp_path / "nowhere")
     (tmp_path / "images").mkdir()
-    with pytest.raises(FileNotFoundError, match="no image in"):
+    with pytest.raises(FileNotFoundError, match="holds no image"):
         dataset(tmp_path)
 
 
 def test_two_images_of_one_name(crowd):
     (crowd / "images" / "A.jpg").write_bytes((crowd / "images" / "A.png").read_bytes())
-    with pytest.raises(ValueError, match="A.jpg and .*A.png share one label file"):
+    with pytest.raises(ValueError, match="A.jpg and .*A.png have the same name"):
         dataset(crowd)
 
 

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from maskrcnn_benchmark.data import split as split_module
-from maskrcnn_benchmark.data.image_io import read_image
-from maskrcnn_benchmark.data.split import split_folder
+from maskrcnn_benchmark.dota import split as split_module
 from maskrcnn_benchmark.dota.annotations import DotaObject, read_labels, stack_corners, write_labels
+from maskrcnn_benchmark.dota.split import split_folder
 from maskrcnn_benchmark.dota.tiles import parse_tile_name, tile_grid, tile_name
+from maskrcnn_benchmark.images.image_io import read_image
 
 SIZES = {"P1": (300, 170), "P2": (90, 200), "P3": (64, 40)}
 TILE, OVERLAP = 100, 30
@@ -208,7 +208,7 @@ def test_troubles_are_named(source, tmp_path):
     with pytest.raises(ValueError, match="P2.png"):
         split(source, tmp_path / "tiles", workers=2)
     cv2.imwrite(str(source / "images" / "P1.jpg"), np.zeros((50, 60, 3), np.uint8))
-    with pytest.raises(ValueError, match="P1.png: P1.jpg has the same name"):
+    with pytest.raises(ValueError, match="P1.jpg and .*P1.png have the same name"):
         split(source, tmp_path / "tiles")
 
 

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-from maskrcnn_benchmark.data.image_io import read_image_size
 from maskrcnn_benchmark.dota.annotations import DotaObject, read_labels, stack_corners
 from maskrcnn_benchmark.dota.tiles import (
     Window,
@@ -13,6 +12,7 @@ from maskrcnn_benchmark.dota.tiles import (
     tile_grid,
     tile_name,
 )
+from maskrcnn_benchmark.images.image_io import read_image_size
 
 
 def rectangle(x1, y1, x2, y2):

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.dota.annotations import read_labels, stack_corners
 from maskrcnn_benchmark.dota.classes import class_names
 from maskrcnn_benchmark.dota.toy import TOY_CLASSES, draw_scene, write_toy_set
-from maskrcnn_benchmark.dota.toy_drawing import draw_object
-from maskrcnn_benchmark.dota.toy_layout import KINDS, Placed, lay_out
+from maskrcnn_benchmark.dota.toy.drawing import draw_object
+from maskrcnn_benchmark.dota.toy.layout import KINDS, Placed, lay_out
+from maskrcnn_benchmark.images.image_io import read_image
 from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou
 
 ROOT = Path(__file__).resolve().parent.parent

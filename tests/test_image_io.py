@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn_benchmark.data.image_io import read_image, read_image_size, to_bgr, write_image
+from maskrcnn_benchmark.images.image_io import read_image, read_image_size, to_bgr, write_image
 
 HEIGHT, WIDTH = 7, 11
 RNG = np.random.default_rng(3)

@@ -11,8 +11,8 @@ from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.data.datasets import COCODataset
 from maskrcnn_benchmark.engine import inference as inference_module
 from maskrcnn_benchmark.engine.inference import compute_on_dataset, inference, run_test
-from maskrcnn_benchmark.engine.precision import autocast
 from maskrcnn_benchmark.structures.image_list import to_image_list
+from maskrcnn_benchmark.utils.precision import autocast
 from maskrcnn_benchmark.utils.timer import Timer
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import pytest
 from made_data import gradient
 
 from maskrcnn_benchmark.data.datasets import ConcatDataset, ListDataset
-from maskrcnn_benchmark.data.image_io import write_image
+from maskrcnn_benchmark.images.image_io import write_image
 
 SIZES = {"a.png": (60, 40), "b.jpg": (30, 50)}
 

@@ -57,7 +57,8 @@ def test_every_folder_of_modules_is_a_package():
 @pytest.mark.slow
 def test_wheel_holds_the_package_and_nothing_else(tmp_path):
     source = tmp_path / "source"  # a copy: building leaves folders behind
-    shutil.copytree(ROOT / "maskrcnn_benchmark", source / "maskrcnn_benchmark")
+    for folder in ("maskrcnn_benchmark", "configs"):
+        shutil.copytree(ROOT / folder, source / folder)
     for name in ("setup.py", "pyproject.toml"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
@@ -68,5 +69,7 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
         (metadata,) = (n for n in names if n.endswith("METADATA"))
         text = archive.read(metadata).decode()
     assert {"maskrcnn_benchmark/config/paths_catalog.py", "demo/predictor.py"} <= set(names)
+    configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
+    assert {f"maskrcnn_benchmark/{name}" for name in configs} <= set(names) and len(configs) > 66
     assert not [n for n in names if n.startswith(("tests", "tools", "configs"))]
     assert "Requires-Dist: torch" in text and "Requires-Dist: opencv" in text

@@ -15,7 +15,7 @@ import patch_series
 import pytest
 from made_data import make_coco_folder
 
-from maskrcnn_benchmark.data.image_io import write_image
+from maskrcnn_benchmark.images.image_io import write_image
 
 WORKER = Path(__file__).parent / "patched_original_worker.py"
 SERIES = patch_series.series()

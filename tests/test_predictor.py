@@ -10,9 +10,9 @@ from PIL import Image
 from torch import nn
 
 from maskrcnn_benchmark.config import cfg as default_cfg
-from maskrcnn_benchmark.data.image_io import write_image
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
+from maskrcnn_benchmark.images.image_io import write_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 # (x1, y1, x2, y2), last pixels included: in a corner, across tiles' borders, near the end, long
@@ -179,7 +179,7 @@ def test_files_found_and_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such image or folder"):
         find_images([str(tmp_path / "nothing")])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="no images"):
+    with pytest.raises(FileNotFoundError, match="holds no image"):
         find_images([str(tmp_path / "empty")])
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config import cfg as default_cfg
-from maskrcnn_benchmark.engine.run import load_config, run_tool, start_run
+from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.utils.command_line import run_tool
+from maskrcnn_benchmark.utils.processes import start_run
 
 
 @pytest.fixture

@@ -11,13 +11,15 @@ import pytest
 import torch
 from launching import ROOT, launch
 
-from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.dota.submission import read_task_folder
 from maskrcnn_benchmark.engine.inference import run_test
-from maskrcnn_benchmark.engine.random_state import seed_everything
-from maskrcnn_benchmark.engine.run import load_config, load_trained, run_tool
-from maskrcnn_benchmark.engine.training_log import read_metrics
+from maskrcnn_benchmark.images.image_io import read_image
 from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.utils.checkpoint import load_trained
+from maskrcnn_benchmark.utils.command_line import run_tool
+from maskrcnn_benchmark.utils.random_state import seed_everything
+from maskrcnn_benchmark.utils.training_log import read_metrics
 
 SETTINGS = """
 MODEL:

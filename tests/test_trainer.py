@@ -13,12 +13,12 @@ from torch import nn
 
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.engine import trainer
-from maskrcnn_benchmark.engine.random_state import preserved_random_state, seed_everything
 from maskrcnn_benchmark.engine.trainer import do_train, flatten_results
-from maskrcnn_benchmark.engine.training_log import TrainingLog, read_metrics
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer
+from maskrcnn_benchmark.utils.random_state import preserved_random_state, seed_everything
+from maskrcnn_benchmark.utils.training_log import TrainingLog, read_metrics
 
 CPU = torch.device("cpu")
 

@@ -194,7 +194,7 @@ def test_compose_names_its_steps():
 
 
 def test_real_photograph_is_the_same_through_both_doors(shared_data):
-    from maskrcnn_benchmark.data.image_io import read_image
+    from maskrcnn_benchmark.images.image_io import read_image
 
     path = sorted((shared_data / "tiny_coco" / "val2017").glob("*.jpg"))[0]
     chain = build_transforms(default_cfg, is_train=False)

@@ -3,8 +3,8 @@ import pytest
 from made_data import gradient
 
 from maskrcnn_benchmark.data.datasets import AbstractDataset, PascalVOCDataset
-from maskrcnn_benchmark.data.image_io import write_image
 from maskrcnn_benchmark.data.transforms import RandomHorizontalFlip
+from maskrcnn_benchmark.images.image_io import write_image
 
 OBJECT = """
 <object><name>{name}</name><difficult>{difficult}</difficult><bndbox>

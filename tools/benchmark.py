@@ -13,20 +13,11 @@ pixels, and the pasting of masks, against a checkout of the original that runs o
 """
 
 import argparse
-import re
 from pathlib import Path
 
-from maskrcnn_benchmark.engine.benchmark import crowd_table
-from maskrcnn_benchmark.engine.run import run_tool
-from maskrcnn_benchmark.engine.side_by_side import compare
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Read WIDTHxHEIGHT."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 1024x768, got {text!r}")
-    return int(match[1]), int(match[2])
+from maskrcnn_benchmark.benchmarks.crowd import crowd_table
+from maskrcnn_benchmark.benchmarks.side_by_side import compare
+from maskrcnn_benchmark.utils.command_line import image_size, run_tool
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn_benchmark.data.image_io import read_image, write_image
+from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.dota.annotations import read_labels, stack_corners
-from maskrcnn_benchmark.engine.run import load_config
-from maskrcnn_benchmark.engine.training_log import read_metrics
-from maskrcnn_benchmark.engine.visualization import draw_curve, draw_detections, picture_grid
+from maskrcnn_benchmark.images.drawing import draw_curve, draw_detections, picture_grid
+from maskrcnn_benchmark.images.image_io import read_image, write_image
+from maskrcnn_benchmark.utils.training_log import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEMO = Path("output/demo")

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from maskrcnn_benchmark.data.split import split_folder
 from maskrcnn_benchmark.dota.average_precision import METRICS, evaluate_folders, format_table
-from maskrcnn_benchmark.dota.text_files import write_text
+from maskrcnn_benchmark.dota.split import split_folder
 from maskrcnn_benchmark.dota.toy import TOY_CLASSES, write_toy_set
+from maskrcnn_benchmark.utils.atomic_write import write_text
+from maskrcnn_benchmark.utils.command_line import image_size
 
 
 def toy(args: argparse.Namespace) -> None:
@@ -45,13 +46,6 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         write_text(args.json, json.dumps(result, indent=1) + "\n")
-
-
-def image_size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 1024x768, got {text!r}")
-    return int(width), int(height)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -13,7 +13,8 @@ import argparse
 
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
-from maskrcnn_benchmark.engine.run import run_tool, start_run
+from maskrcnn_benchmark.utils.command_line import run_tool
+from maskrcnn_benchmark.utils.processes import start_run
 
 
 def main() -> int:

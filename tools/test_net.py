@@ -9,9 +9,11 @@ from maskrcnn_benchmark.utils.env import setup_environment  # noqa: F401  isort:
 import argparse
 
 from maskrcnn_benchmark.engine.inference import run_test
-from maskrcnn_benchmark.engine.run import add_run_arguments, load_trained, run_tool, start_run
 from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.utils.checkpoint import load_trained
 from maskrcnn_benchmark.utils.comm import get_world_size
+from maskrcnn_benchmark.utils.command_line import add_run_arguments, run_tool
+from maskrcnn_benchmark.utils.processes import start_run
 
 
 def main() -> None:

@@ -13,13 +13,14 @@ import torch
 
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.engine.inference import run_test
-from maskrcnn_benchmark.engine.run import add_run_arguments, run_tool, start_run
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process
+from maskrcnn_benchmark.utils.command_line import add_run_arguments, run_tool
 from maskrcnn_benchmark.utils.miscellaneous import save_config
+from maskrcnn_benchmark.utils.processes import start_run
 
 
 def train(cfg, local_rank: int, distributed: bool):

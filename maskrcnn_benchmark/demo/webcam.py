@@ -9,8 +9,9 @@ import argparse
 
 import cv2
 
-from maskrcnn_benchmark.engine.coco_demo import COCODemo
-from maskrcnn_benchmark.engine.run import run_tool, start_run
+from maskrcnn_benchmark.demo.predictor import COCODemo
+from maskrcnn_benchmark.utils.command_line import run_tool
+from maskrcnn_benchmark.utils.processes import start_run
 
 _ESCAPE = 27
 _TITLE = "COCO detections"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn_benchmark.dota.text_files import format_number, write_text
+from maskrcnn_benchmark.dota.text_files import format_number
+from maskrcnn_benchmark.utils.atomic_write import write_text
 
 HEADERS = ("imagesource:", "gsd:")
 

@@ -1,9 +1,10 @@
 """Average precision of DOTA results, by the rule of DOTA's development kit.
 
-Within a class, detections are taken by falling score (equal ones as score_order.py says). Each
-takes the object of its image that it overlaps most. If that IoU is greater than the threshold, a
-difficult object (any flag but 0) makes the detection count for nothing, an object taken before
-makes it a false positive, any other a true positive. If not, it is a false positive.
+Within a class, detections are taken by falling score, equal ones in the order of the file's lines
+(the kit's own sort is not stable, so that its figure depends on the processor). Each takes the
+object of its image that it overlaps most. If that IoU is greater than the threshold, a difficult
+object (any flag but 0) makes the detection count for nothing, an object taken before makes it a
+false positive, any other a true positive. If not, it is a false positive.
 
 Task 1 compares polygons. Task 2 compares boxes, with the kit's `+1`: the boxes (0, 0, 9, 9) and
 (5, 0, 14, 9) share 5 of 15 columns, IoU 50 / 150.
@@ -22,7 +23,6 @@ import numpy as np
 
 from maskrcnn_benchmark.dota.annotations import DotaObject, read_labels, stack_corners
 from maskrcnn_benchmark.dota.classes import DOTA_V2_0
-from maskrcnn_benchmark.dota.score_order import falling_order
 from maskrcnn_benchmark.dota.submission import ClassResults, read_task_folder
 from maskrcnn_benchmark.dota.tiles import parse_tile_name
 from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou
@@ -118,6 +118,17 @@ def average_precision(true_positive: np.ndarray, npos: int, metric: str) -> floa
     found = np.cumsum(true_positive)
     recall = found / npos
     precision = found / np.arange(1, len(found) + 1)
+    return curve_average(recall, precision, metric)
+
+
+def curve_average(recall: np.ndarray, precision: np.ndarray, metric: str) -> float:
+    """Average a precision curve over the recall.
+
+    Args:
+        recall: (N,), not falling.
+        precision: (N,), at these recalls.
+        metric: "voc07" or "area".
+    """
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]  # at this recall or more
     if metric == "voc07":
         places = np.searchsorted(recall, VOC07_RECALLS)
@@ -211,7 +222,7 @@ def _match_class(
     for image, items in objects.items():
         starts[image] = len(difficult)
         difficult.extend(item.difficult != 0 for item in items)
-    order = falling_order(results.scores)
+    order = np.argsort(-results.scores, kind="stable")
     members = defaultdict(list)  # places in falling order, by image
     for place, index in enumerate(order):
         members[results.image_names[index]].append(place)

@@ -17,13 +17,13 @@ from maskrcnn_benchmark.data.datasets import DotaDataset
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate
 from maskrcnn_benchmark.data.datasets.evaluation.dota import to_source_frame
 from maskrcnn_benchmark.engine.bbox_aug import BBoxAug, im_detect_bbox_aug, make_bbox_aug
-from maskrcnn_benchmark.engine.precision import autocast
 from maskrcnn_benchmark.utils.comm import (
     all_gather,
     get_world_size,
     is_main_process,
     synchronize,
 )
+from maskrcnn_benchmark.utils.precision import autocast
 
 LOG_PERIOD = 30  # seconds
 

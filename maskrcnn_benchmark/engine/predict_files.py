@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +11,14 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from maskrcnn_benchmark.data.datasets.dota import IMAGE_SUFFIXES
-from maskrcnn_benchmark.data.image_io import read_image, write_image
 from maskrcnn_benchmark.dota.annotations import boxlist_xyxy_to_corners
 from maskrcnn_benchmark.dota.merge import Detections
 from maskrcnn_benchmark.dota.submission import write_task_files
 from maskrcnn_benchmark.engine.predictor import Predictor
-from maskrcnn_benchmark.engine.visualization import draw_detections
+from maskrcnn_benchmark.images.drawing import draw_detections
+from maskrcnn_benchmark.images.files import by_stem, list_images
+from maskrcnn_benchmark.images.image_io import read_image, write_image
+from maskrcnn_benchmark.utils.atomic_write import write_text
 
 
 def find_images(places: Sequence[str]) -> list[Path]:
@@ -35,20 +35,12 @@ def find_images(places: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for place in map(Path, places):
         if place.is_dir():
-            inside = sorted(p for p in place.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not inside:
-                raise FileNotFoundError(f"{place}: no images ({', '.join(IMAGE_SUFFIXES)})")
-            found += inside
+            found += list_images(place)
         elif place.is_file():
             found.append(place)
         else:
             raise FileNotFoundError(f"{place}: no such image or folder")
-    by_stem: dict[str, Path] = {}
-    for path in dict.fromkeys(found):
-        other = by_stem.setdefault(path.stem, path)
-        if other != path:
-            raise ValueError(f"{other} and {path} have the same name: predict them one by one")
-    return list(by_stem.values())
+    return list(by_stem(dict.fromkeys(found)).values())
 
 
 def predict_files(
@@ -136,6 +128,4 @@ def _entry(
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_suffix(".tmp")
-    part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, json.dumps(content, indent=1))

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from maskrcnn_benchmark.data.image_io import ImageSource, to_bgr
 from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.dota.classes import class_names as dota_class_names
 from maskrcnn_benchmark.dota.merge import Detections, merge_tiles
 from maskrcnn_benchmark.dota.tiles import Window, tile_grid
 from maskrcnn_benchmark.engine.bbox_aug import make_bbox_aug
-from maskrcnn_benchmark.engine.precision import autocast
-from maskrcnn_benchmark.engine.run import load_trained
+from maskrcnn_benchmark.images.image_io import ImageSource, to_bgr
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.structures.oriented_boxes import masks_to_corners
+from maskrcnn_benchmark.utils.checkpoint import load_trained
+from maskrcnn_benchmark.utils.precision import autocast
 
 
 class Predictor:

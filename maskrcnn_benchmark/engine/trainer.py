@@ -12,14 +12,6 @@ import torch
 import torch.distributed as dist
 
 from maskrcnn_benchmark.engine.inference import run_test
-from maskrcnn_benchmark.engine.interrupt import StopRequest, shielded_children
-from maskrcnn_benchmark.engine.precision import autocast
-from maskrcnn_benchmark.engine.random_state import (
-    get_random_state,
-    preserved_random_state,
-    set_random_state,
-)
-from maskrcnn_benchmark.engine.training_log import TrainingLog
 from maskrcnn_benchmark.utils.comm import (
     all_gather,
     get_rank,
@@ -27,7 +19,15 @@ from maskrcnn_benchmark.utils.comm import (
     is_main_process,
     synchronize,
 )
+from maskrcnn_benchmark.utils.interrupt import StopRequest, shielded_children
 from maskrcnn_benchmark.utils.metric_logger import MetricLogger
+from maskrcnn_benchmark.utils.precision import autocast
+from maskrcnn_benchmark.utils.random_state import (
+    get_random_state,
+    preserved_random_state,
+    set_random_state,
+)
+from maskrcnn_benchmark.utils.training_log import TrainingLog
 
 LOG_PERIOD = 20  # iterations
 FINISHED = (

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from maskrcnn_benchmark.modeling.crowd_matching import match_boxes
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou, valid_ground_truth
-from maskrcnn_benchmark.structures.crowd import get_policy, match_boxes
+from maskrcnn_benchmark.structures.crowd import get_policy
 
 _logger = logging.getLogger(__name__)
 _warned: set[str | None] = set()

@@ -7,13 +7,8 @@ import torch
 
 from maskrcnn_benchmark.layers import nms as _box_nms
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.crowd import (
-    PAIR_BYTES,
-    blocks,
-    get_policy,
-    one_thread,
-    pairwise_iou,
-)
+from maskrcnn_benchmark.structures.crowd import get_policy, one_thread
+from maskrcnn_benchmark.structures.pairwise_iou import PAIR_BYTES, blocks, pairwise_iou
 
 
 def boxlist_nms(

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from maskrcnn_benchmark.utils.atomic_write import written_whole
 from maskrcnn_benchmark.utils.c2_model_loading import load_c2_format
 from maskrcnn_benchmark.utils.imports import import_file
 from maskrcnn_benchmark.utils.model_serialization import LoadReport, load_state_dict
@@ -60,9 +61,10 @@ class Checkpointer:
                 data[part] = getattr(self, part).state_dict()
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
-        for leftover in Path(self.save_dir).glob("*.writing"):  # of a run killed in mid-write
+        for leftover in Path(self.save_dir).glob(".*.pth.*.part"):  # of a run killed in mid-write
             leftover.unlink(missing_ok=True)
-        _write_whole(path, lambda file: torch.save(data | kwargs, file))
+        with written_whole(path, durable=True) as part:
+            torch.save(data | kwargs, part)
         self.tag_last_checkpoint(path)
 
     def load(self, f: str | None = None, use_latest: bool = True) -> dict[str, Any]:
@@ -135,7 +137,8 @@ class Checkpointer:
 
     def tag_last_checkpoint(self, last_filename: str) -> None:
         """Name the newest checkpoint in last_checkpoint."""
-        _write_whole(self._tag_path(), lambda file: file.write(str(last_filename).encode()))
+        with written_whole(self._tag_path(), durable=True) as part:
+            part.write_text(str(last_filename), encoding="utf-8")
 
     def _tag_path(self) -> str:
         return os.path.join(self.save_dir, _TAG)
@@ -227,6 +230,44 @@ class DetectronCheckpointer(Checkpointer):
         )
 
 
+class _TrainedModel(DetectronCheckpointer):
+    """Load a whole detector: what training may leave out, evaluation and prediction need."""
+
+    def _load_model(self, checkpoint):
+        report = super()._load_model(checkpoint)
+        learnt = {name for name, _ in self.model.named_parameters()}
+        lost = report.misfits + [name for name in report.missing if name in learnt]
+        if lost:
+            raise ValueError(
+                f"the weights are not those of a detector with these settings: {len(lost)} parts "
+                f"have another shape or are missing, such as {lost[0]}. Give the config.yml that "
+                "training left beside them"
+            )
+        return report
+
+
+def load_trained(cfg, model, weights: str, use_latest: bool) -> None:
+    """Load all of a trained detector.
+
+    Args:
+        cfg: its settings.
+        model: built from them.
+        weights: a .pth or .pkl file, a URL or catalog://NAME.
+        use_latest: take OUTPUT_DIR's last checkpoint instead, where there is one.
+
+    Raises:
+        FileNotFoundError: neither weights nor a last checkpoint.
+        ValueError: the weights are not those of a whole detector of these settings.
+    """
+    checkpointer = _TrainedModel(cfg, model, save_dir=cfg.OUTPUT_DIR)
+    if not weights and not (use_latest and checkpointer.has_checkpoint()):
+        raise FileNotFoundError(
+            f"no trained weights: {cfg.OUTPUT_DIR!r} has no last_checkpoint; train first, or name "
+            "weights with MODEL.WEIGHT FILE"
+        )
+    checkpointer.load(weights, use_latest=use_latest)
+
+
 def _others_than(path: str) -> str:
     """Name the checkpoints beside a bad or missing one, newest first."""
     files = [p for p in Path(path).parent.glob("*.pth") if p.name != os.path.basename(path)]
@@ -236,16 +277,3 @@ def _others_than(path: str) -> str:
         f"Checkpoints in {Path(path).parent}: {names}. A run resumes from the one whose path "
         f"stands in its {_TAG}."
     )
-
-
-def _write_whole(path: str, write: Any) -> None:
-    """Write a file through one beside it, so that `path` is the old or the new one, whole."""
-    partial = f"{path}.writing"
-    try:
-        with open(partial, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 from torch.hub import HASH_REGEX
 from tqdm import tqdm
 
+from .atomic_write import written_whole
 from .comm import get_rank, synchronize
 
 _BLOCK = 1 << 20  # bytes
@@ -55,11 +56,10 @@ def _downloads() -> bool:
 
 def _download(url: str, target: Path, progress: bool) -> None:
     """Write a file beside `target` first, so that `target` is whole or absent."""
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     digest = hashlib.sha256()
     # some servers turn Python's own name away
     request = Request(url, headers={"User-Agent": "maskrcnn_benchmark"})
-    try:
+    with written_whole(target) as part:
         with urlopen(request, timeout=_TIMEOUT) as answer, open(part, "wb") as file:
             announced = int(answer.headers.get("Content-Length") or 0)
             with tqdm(total=announced, unit="B", unit_scale=True, disable=not progress) as bar:
@@ -78,6 +78,3 @@ def _download(url: str, target: Path, progress: bool) -> None:
                 f"{url}: invalid hash: a SHA256 of {expected}… by its name, got "
                 f"{digest.hexdigest()}: the file was changed on its way"
             )
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from maskrcnn_benchmark.data.datasets.cityscapes_to_coco import (
     poly_to_box,
     xyxy_to_xywh,
 )
-from maskrcnn_benchmark.engine.run import run_tool
+from maskrcnn_benchmark.utils.command_line import run_tool
 
 __all__ = ["convert_cityscapes_instance_only", "main", "parse_args", "poly_to_box", "xyxy_to_xywh"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from maskrcnn_benchmark.data.image_io import read_image, read_image_size
+from maskrcnn_benchmark.images.image_io import read_image, read_image_size
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 

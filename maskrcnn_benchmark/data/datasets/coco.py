@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torchvision
 
-from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.images.image_io import read_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from maskrcnn_benchmark.data.image_io import read_image, read_image_size
 from maskrcnn_benchmark.dota.annotations import (
     DotaObject,
     corners_to_boxlist_xyxy,
@@ -25,10 +24,10 @@ from maskrcnn_benchmark.dota.annotations import (
     stack_corners,
 )
 from maskrcnn_benchmark.dota.tiles import CUT_AWAY, Window, clip_labels, parse_tile_name, tile_grid
+from maskrcnn_benchmark.images.files import by_stem, list_images
+from maskrcnn_benchmark.images.image_io import read_image, read_image_size
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -259,17 +258,7 @@ def _find_images(folder: Path) -> list[Path]:
             f"no folder {image_folder}: a data set named dota:FOLDER needs FOLDER/images and "
             "FOLDER/labelTxt"
         )
-    images = sorted(p for p in image_folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise FileNotFoundError(
-            f"no image in {image_folder}: expected files ending in {', '.join(IMAGE_SUFFIXES)}"
-        )
-    by_stem: dict[str, Path] = {}
-    for path in images:
-        other = by_stem.setdefault(path.stem, path)
-        if other != path:
-            raise ValueError(f"{other} and {path} share one label file: rename or remove one")
-    return images
+    return list(by_stem(list_images(image_folder)).values())
 
 
 def _samples_of(path: Path, tile: int, overlap: int) -> list[DotaSample]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from maskrcnn_benchmark.data.image_io import read_image, read_image_size
+from maskrcnn_benchmark.images.image_io import read_image, read_image_size
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 

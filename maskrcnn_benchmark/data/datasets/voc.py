@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.images.image_io import read_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 

@@ -17,7 +17,7 @@ import torchvision
 from PIL import Image
 from torchvision.transforms import functional as F
 
-from maskrcnn_benchmark.data.image_io import to_bgr
+from maskrcnn_benchmark.images.image_io import to_bgr
 from maskrcnn_benchmark.structures.bounding_box import (
     FLIP_LEFT_RIGHT,
     FLIP_TOP_BOTTOM,

@@ -20,6 +20,7 @@ from maskrcnn_benchmark.dota.merge import Detections, merge_tiles
 from maskrcnn_benchmark.dota.submission import results_by_class, write_task_files
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.oriented_boxes import masks_to_corners
+from maskrcnn_benchmark.utils.atomic_write import write_text
 
 # metric and IoU threshold of each figure in metrics.json
 FIGURES = {
@@ -104,8 +105,8 @@ def dota_evaluation(
     logger.info("%s, %d images\n%s", dataset.folder, len(detections), table)
     if output_folder:
         folder = Path(output_folder)
-        (folder / "ap_table.txt").write_text(table + "\n")
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+        write_text(folder / "ap_table.txt", table + "\n")
+        write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics
 
 

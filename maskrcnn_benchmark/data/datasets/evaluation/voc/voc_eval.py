@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from maskrcnn_benchmark.dota.average_precision import curve_average
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 
 FOUND, FALSE, IGNORED = 1, 0, -1
-# not np.linspace, whose 0.3 is less than this one's: a recall of 3 / 10 misses it here
-RECALLS_07 = np.arange(0.0, 1.1, 0.1)
 
 
 def do_voc_evaluation(
@@ -153,15 +152,10 @@ def calc_detection_voc_ap(
     Returns:
         An array by label, NaN where a curve is missing.
     """
-    pairs = zip(prec, rec, strict=True)
+    metric = "voc07" if use_07_metric else "area"
     return np.array(
-        [np.nan if p is None or r is None else _curve_ap(p, r, use_07_metric) for p, r in pairs]
+        [
+            np.nan if p is None or r is None else curve_average(r, np.nan_to_num(p), metric)
+            for p, r in zip(prec, rec, strict=True)
+        ]
     )
-
-
-def _curve_ap(precision: np.ndarray, recall: np.ndarray, use_07_metric: bool) -> float:
-    # the best precision at this recall or a greater one; 0 beyond the last
-    envelope = np.maximum.accumulate(np.append(np.nan_to_num(precision), 0.0)[::-1])[::-1]
-    if use_07_metric:
-        return float(envelope[np.searchsorted(recall, RECALLS_07)].mean())
-    return float((np.diff(recall, prepend=0.0) * envelope[:-1]).sum())

@@ -12,6 +12,8 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from maskrcnn_benchmark.utils.atomic_write import write_text
+
 TENSORBOARD_PERIOD = 20  # iterations
 
 
@@ -100,9 +102,7 @@ class TrainingLog:
 def _open_from(path: Path, start_iter: int):
     """Opens the file for further lines, without those of iterations after start_iter."""
     kept = [row for row in read_metrics(path) if row["iteration"] <= start_iter]
-    whole = path.with_suffix(".tmp")
-    whole.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    os.replace(whole, path)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
     return open(path, "a", encoding="utf-8", buffering=1)  # each line reaches the file at once
 
 

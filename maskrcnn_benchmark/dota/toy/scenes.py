@@ -5,7 +5,6 @@ crowds, rows and at all angles, on ground with roads, water, houses and trees. A
 the seed and its number alone: image 3 of 5 is image 3 of 500.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import cv2
 import numpy as np
 
 from maskrcnn_benchmark.dota.annotations import DotaObject, write_labels
-from maskrcnn_benchmark.dota.toy_drawing import draw_object, draw_shadow
-from maskrcnn_benchmark.dota.toy_ground import darken, draw_ground
-from maskrcnn_benchmark.dota.toy_layout import KINDS, lay_out
+from maskrcnn_benchmark.dota.toy.drawing import draw_object, draw_shadow
+from maskrcnn_benchmark.dota.toy.ground import darken, draw_ground
+from maskrcnn_benchmark.dota.toy.layout import KINDS, lay_out
+from maskrcnn_benchmark.images.image_io import write_image
 
 TOY_CLASSES = tuple(KINDS)
 SMALLEST_SIDE = 64
@@ -97,7 +97,7 @@ def write_toy_set(
             report(f"{name}: {len(labels)} of {objects} objects fit into {width}x{height}")
         path = folder / "images" / f"{name}.png"
         write_labels(folder / "labelTxt" / f"{name}.txt", labels)
-        _write_png(path, image)
+        write_image(path, image)
         yield path
 
 
@@ -112,9 +112,3 @@ def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     for rows in image:  # by rows: floats of the whole would be four times the image
         rows[:] = np.clip(rows + strength * rng.standard_normal(rows.shape, np.float32), 0, 255)
     return image
-
-
-def _write_png(path: Path, image: np.ndarray) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    os.replace(part, path)

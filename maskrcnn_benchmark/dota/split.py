@@ -23,12 +23,12 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from maskrcnn_benchmark.data.image_io import read_image, write_image
 from maskrcnn_benchmark.dota.annotations import read_labels, write_labels
-from maskrcnn_benchmark.dota.text_files import write_text
 from maskrcnn_benchmark.dota.tiles import RULE, clip_labels, tile_grid, tile_name
+from maskrcnn_benchmark.images.files import by_stem, list_images
+from maskrcnn_benchmark.images.image_io import read_image, write_image
+from maskrcnn_benchmark.utils.atomic_write import write_text
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 FINISHED = "tiles.json"
 JOURNAL = "tiles-unfinished.jsonl"
 ORIGINALS = "labelTxt-original"
@@ -104,19 +104,7 @@ def _find_images(source: Path) -> dict[str, Path]:
     folder = source / "images"
     if not folder.is_dir():
         raise FileNotFoundError(f"{source}: expected a folder images/ in it")
-    images: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in images:
-            raise ValueError(
-                f"{path}: {images[path.stem].name} has the same name; their labels and tiles "
-                "could not be told apart"
-            )
-        images[path.stem] = path
-    if not images:
-        raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    return images
+    return by_stem(list_images(folder))
 
 
 def _read_finished(destination: Path, settings: dict) -> dict[str, dict]:

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from maskrcnn_benchmark.dota.toy_drawing import fill, line
-from maskrcnn_benchmark.dota.toy_layout import KINDS, ROAD_WIDTH, Block, Layout, Placed
+from maskrcnn_benchmark.dota.toy.drawing import fill, line
+from maskrcnn_benchmark.dota.toy.layout import KINDS, ROAD_WIDTH, Block, Layout, Placed
 
 GROUNDS = {  # BGR, and by how much a block may differ from it
     "plane": ((152, 156, 156), 16),

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from maskrcnn_benchmark.dota.toy_layout import Placed, rotation
+from maskrcnn_benchmark.dota.toy.layout import Placed, rotation
 
 SHIFT = 4  # cv2 takes fixed-point coordinates: sixteenths of a pixel
 Colour = Sequence[float] | np.ndarray

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maskrcnn_benchmark.engine.visualization import (
+from maskrcnn_benchmark.images.drawing import (
     class_color,
     draw_curve,
     draw_detections,

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from maskrcnn_benchmark.config import cfg
+from maskrcnn_benchmark.config.settings import configs_folder
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +81,7 @@ def compare(original: Path, repeats: int) -> Iterator[str]:
     yield f"{torch.get_num_threads()} threads, {repeats} steps of each in turn; seconds of the best"
     yield f"{'':36} {'original':>9} {'ours':>8} {'ratio':>6} {'of medians':>10}  same result"
     for name, task, config in CASES:
-        ours, theirs, same = _measure(original.resolve(), task, ROOT / "configs" / config, repeats)
+        ours, theirs, same = _measure(original.resolve(), task, configs_folder() / config, repeats)
         best = min(ours) / min(theirs)
         median = statistics.median(ours) / statistics.median(theirs)
         yield (

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
+from maskrcnn_benchmark.modeling.crowd_matching import match_boxes
 from maskrcnn_benchmark.modeling.rpn.anchor_generator import AnchorGenerator
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.crowd import match_boxes
 
 HIGH, LOW = 0.7, 0.3  # thresholds of the RPN
 STRIDES, SIZES, RATIOS = (4, 8, 16, 32, 64), (32, 64, 128, 256, 512), (0.5, 1.0, 2.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maskrcnn_benchmark.engine import side_by_side
+from maskrcnn_benchmark.benchmarks import side_by_side
 
 PASTING = [case for case in side_by_side.CASES if case[1] == "paste"]
 

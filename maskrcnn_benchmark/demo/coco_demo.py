@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from maskrcnn_benchmark.data.image_io import ImageSource, to_bgr
-from maskrcnn_benchmark.engine.precision import autocast
 from maskrcnn_benchmark.engine.predictor import Predictor
-from maskrcnn_benchmark.engine.visualization import FONT, WHITE, class_color
+from maskrcnn_benchmark.images.drawing import FONT, WHITE, class_color
+from maskrcnn_benchmark.images.image_io import ImageSource, to_bgr
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import Masker
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -22,6 +21,7 @@ from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.cv2_util import findContours
+from maskrcnn_benchmark.utils.precision import autocast
 
 COCO_CLASSES = (
     "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, "

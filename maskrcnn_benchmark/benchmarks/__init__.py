@@ -1,0 +1,1 @@
+"""The measurements that README and docs/ show; see tools/benchmark.py."""

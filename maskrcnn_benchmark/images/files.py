@@ -1,0 +1,41 @@
+"""Which files count as images, and which images a folder holds."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+def list_images(folder: Path) -> list[Path]:
+    """List the images directly in a folder, by name; hidden files (`._x.png`) are left out.
+
+    Raises:
+        FileNotFoundError: the folder holds no image.
+    """
+    images = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+    if not images:
+        raise FileNotFoundError(
+            f"{folder}: holds no image; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return images
+
+
+def by_stem(images: Iterable[Path]) -> dict[str, Path]:
+    """Name images by their file names without suffix, as label and result files name them.
+
+    Raises:
+        ValueError: two images share a name.
+    """
+    named: dict[str, Path] = {}
+    for path in images:
+        other = named.setdefault(path.stem, path)
+        if other != path:
+            raise ValueError(
+                f"{other} and {path} have the same name, so that labels and results could not "
+                "tell them apart: rename one"
+            )
+    return named

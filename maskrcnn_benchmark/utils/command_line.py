@@ -1,0 +1,67 @@
+"""What the tools' command lines share: their arguments, and how a program ends."""
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+
+import torch.distributed as dist
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that train_net and test_net have in common, by the original's names."""
+    parser.add_argument("--config-file", default="", metavar="FILE", help="path to config file")
+    parser.add_argument(
+        "--local_rank",
+        "--local-rank",
+        type=int,
+        default=0,
+        help="GPU of this process; torchrun sets LOCAL_RANK instead",
+    )
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY value",
+        help="change settings, for example: SOLVER.MAX_ITER 1000 MODEL.DEVICE cpu",
+    )
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT, such as 1024x768; a type for argparse."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 1024x768, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def run_tool(main: Callable[[], int | None]) -> None:
+    """Run a tool's main and end the program: 0, or what main returns.
+
+    Errors that a user can mend are told in one line and end with 2, a loss that is not finite
+    ends with 1, Ctrl-C with 130. With MASKRCNN_DEBUG set, tracebacks are shown instead.
+    """
+    try:
+        code = main()
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+    except KeyboardInterrupt:
+        code = 130
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("MASKRCNN_DEBUG"):
+            raise
+        print(
+            f"error: {_one_line(error)} (MASKRCNN_DEBUG=1 shows where)", file=sys.stderr, flush=True
+        )
+        code = 1 if isinstance(error, FloatingPointError) else 2
+    logging.shutdown()
+    sys.exit(code)
+
+
+def _one_line(error: Exception) -> str:
+    """Return the message; of an error that came out of a loading process, its last line."""
+    message = str(error).strip() or type(error).__name__
+    if message.startswith("Caught "):
+        message = message.splitlines()[-1]
+    return " ".join(message.split())
