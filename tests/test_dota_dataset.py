@@ -129,11 +129,11 @@ def test_tiles_are_judged_as_images_unless_they_are_complete(tmp_path):
     loose = dataset(folder)
     assert loose.has_loose_tiles
     expected = [("B", 0, 0), ("B", 36, 0), ("P01__1__48___26", 0, 0)]
-    assert [loose.judged_image(i) for i in range(3)] == expected
+    assert [loose.source_frame(i) for i in range(3)] == expected
     (folder / "tiles.json").write_text("{}")
     complete = dataset(folder)
     assert not complete.has_loose_tiles
-    assert complete.judged_image(2) == ("P01", 48, 26)
+    assert complete.source_frame(2) == ("P01", 48, 26)
 
 
 def test_an_image_is_decoded_once_for_all_its_tiles(crowd, monkeypatch):

@@ -228,11 +228,11 @@ class DotaDataset(Dataset):
             target.add_field("masks", SegmentationMask(outlines, size, mode="poly"))
         return target
 
-    def judged_image(self, index: int) -> tuple[str, int, int]:
-        """Return the image as a part of which a sample is judged, and the sample's x and y in it.
+    def source_frame(self, index: int) -> tuple[str, int, int]:
+        """Return the image that a sample is evaluated as a part of, and the sample's x and y in it.
 
-        Tiles are judged on their whole image if tiles.json says that they are complete, else each
-        tile as an image.
+        Tiles are evaluated on their whole image if tiles.json says that they are complete, else
+        each tile as an image.
         """
         sample = self.samples[index]
         if self.tiles_are_complete:

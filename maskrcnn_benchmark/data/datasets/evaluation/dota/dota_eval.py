@@ -59,7 +59,7 @@ def to_source_frame(dataset: Any, index: int, prediction: BoxList) -> Detections
         corners = masks_to_corners(masks[:, 0].float().numpy(), boxes_xyxy)
     scores = prediction.get_field("scores").float().numpy()
     labels = prediction.get_field("labels").numpy()
-    _, x, y = dataset.judged_image(index)
+    _, x, y = dataset.source_frame(index)
     return Detections(boxes_xyxy, scores, labels, corners).moved(x, y)
 
 
@@ -122,7 +122,7 @@ def _merge_images(
     for index, prediction in enumerate(predictions):
         if isinstance(prediction, BoxList):
             prediction = to_source_frame(dataset, index, prediction)
-        tiles[dataset.judged_image(index)[0]].append(prediction)
+        tiles[dataset.source_frame(index)[0]].append(prediction)
     is_oriented |= any(len(tile) and tile.corners is not None for t in tiles.values() for tile in t)
     nothing = Detections.empty(with_corners=is_oriented)
     return {
