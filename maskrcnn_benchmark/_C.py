@@ -1,10 +1,10 @@
-"""What the original's compiled extension offered, on any device, through torchvision.
+"""The operators of the original's compiled extension, on any device, through torchvision.
 
-Arguments that the extension filled are filled alike: results are copied into outputs;
-gradients of inputs, weights and biases are added to what is there, those of offsets and masks
-replace it. The scratch buffers `columns` and `ones` are not used. Kernel sizes, strides,
-paddings and dilations come width first in `deform_conv_*` and height first in
-`modulated_deform_conv_*`, as they did.
+Names, order of arguments and effects are the extension's. Functions that return no tensor write
+into their arguments: results are copied into outputs; gradients of inputs, weights and biases are
+added to what the tensors hold, those of offsets and masks replace it. The scratch buffers
+`columns` and `ones` are not used. Kernel sizes, strides, paddings and dilations come width first
+in `deform_conv_*` and height first in `modulated_deform_conv_*`.
 """
 
 import torch
@@ -18,7 +18,7 @@ from maskrcnn_benchmark.layers.sigmoid_focal_loss import sigmoid_focal_loss_cpu
 
 
 def nms(dets: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """As `layers.nms`; the boxes (N, 4) and the scores (N,) need not be of one type."""
+    """Suppress as `layers.nms`; boxes (N, 4) and scores (N,) may have different dtypes."""
     return _nms(dets, scores, threshold)
 
 
@@ -30,7 +30,7 @@ def roi_align_forward(
     pooled_width: int,
     sampling_ratio: int,
 ) -> Tensor:
-    """As `layers.roi_align`: (K, C, pooled_height, pooled_width)."""
+    """Pool as `layers.roi_align`; return (K, C, pooled_height, pooled_width)."""
     return roi_align(input, rois, (pooled_height, pooled_width), spatial_scale, sampling_ratio)
 
 
@@ -46,7 +46,7 @@ def roi_align_backward(
     width: int,
     sampling_ratio: int,
 ) -> Tensor:
-    """Gradient of the feature map (batch_size, channels, height, width)."""
+    """Return the gradient of the feature map, (batch_size, channels, height, width)."""
     shape = (batch_size, channels, height, width)
     return torch.ops.torchvision._roi_align_backward(
         grad, rois, spatial_scale, pooled_height, pooled_width, *shape, sampling_ratio, False
@@ -56,7 +56,12 @@ def roi_align_backward(
 def roi_pool_forward(
     input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int
 ) -> tuple[Tensor, Tensor]:
-    """Max-pool (K, 5) boxes; also int32 places of the maxima in their H x W plane, or -1."""
+    """Max-pool the boxes `rois` (K, 5) of the feature map `input` (N, C, H, W).
+
+    Returns:
+        the maxima and their places, both (K, C, pooled_height, pooled_width); a place is an int32
+        index into the flattened H x W plane, -1 for an empty cell.
+    """
     return torch.ops.torchvision.roi_pool(input, rois, spatial_scale, pooled_height, pooled_width)
 
 
@@ -73,7 +78,7 @@ def roi_pool_backward(
     height: int,
     width: int,
 ) -> Tensor:
-    """Gradient of the feature map; `input` is not read."""
+    """Return the gradient of the feature map; `input` is not read."""
     shape = (batch_size, channels, height, width)
     return torch.ops.torchvision._roi_pool_backward(
         grad, rois, argmax, spatial_scale, pooled_height, pooled_width, *shape
@@ -83,7 +88,7 @@ def roi_pool_backward(
 def sigmoid_focalloss_forward(
     logits: Tensor, targets: Tensor, num_classes: int, gamma: float, alpha: float
 ) -> Tensor:
-    """Losses (N, num_classes) of `layers.SigmoidFocalLoss`, not summed."""
+    """Return the losses of `layers.SigmoidFocalLoss`, not summed, (N, num_classes)."""
     return sigmoid_focal_loss_cpu(logits.detach(), targets, gamma, alpha)
 
 
@@ -95,7 +100,7 @@ def sigmoid_focalloss_backward(
     gamma: float,
     alpha: float,
 ) -> Tensor:
-    """Gradient of the logits (N, num_classes)."""
+    """Return the gradient of the logits, (N, num_classes)."""
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
         losses = sigmoid_focal_loss_cpu(leaf, targets, gamma, alpha)
@@ -121,7 +126,7 @@ def deform_conv_forward(
     deformable_group: int,
     im2col_step: int,
 ) -> int:
-    """Fill `output` with the deformable convolution; d is the stride. Returns 1."""
+    """Fill `output` with the deformable convolution (dW, dH: the stride) and return 1."""
     geometry = (dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group
     with torch.no_grad():
         output.copy_(deform_conv(input, offset, weight, *geometry).view_as(output))
@@ -148,7 +153,7 @@ def deform_conv_backward_input(
     deformable_group: int,
     im2col_step: int,
 ) -> int:
-    """Add to `gradInput` and fill `gradOffset`. Returns 1."""
+    """Add to `gradInput`, fill `gradOffset` and return 1."""
     geometry = (dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group
     grads = _deform_conv_grads(input, weight, offset, None, gradOutput, geometry)
     gradInput += grads[0].view_as(gradInput)
@@ -176,7 +181,7 @@ def deform_conv_backward_parameters(
     scale: float,
     im2col_step: int,
 ) -> int:
-    """Add `scale` times the gradient to `gradWeight`. Returns 1."""
+    """Add `scale` times the gradient to `gradWeight` and return 1."""
     geometry = (dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group
     # The weight's gradient does not depend on the weight; only its shape is read.
     weight = torch.zeros_like(gradWeight)
@@ -268,7 +273,7 @@ def _deform_conv_grads(
     grad_output: Tensor,
     geometry: tuple,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of input, weight, offset, mask and bias, from torchvision's operator."""
+    """Return torchvision's gradients of input, weight, offset, mask and bias."""
     strides, paddings, dilations, groups, deformable_groups = geometry
     use_mask = mask is not None
     return torch.ops.torchvision._deform_conv2d_backward(
@@ -302,7 +307,7 @@ def deform_psroi_pooling_forward(
     sample_per_part: int,
     trans_std: float,
 ) -> None:
-    """Fill `out` and the numbers of samples, `top_count`, of `layers.deform_roi_pooling`."""
+    """Fill `out` as `layers.deform_roi_pooling`, and `top_count` with its numbers of samples."""
     sizes = group_size, part_size, sample_per_part, trans_std
     with torch.no_grad():
         pooled, count = deform_roi_pooling_with_count(

@@ -242,7 +242,7 @@ def test_architectures_are_the_originals():
     assert MODEL_ARCH["default"]["block_cfg"]["stages"][6] == [
         *([4, 160, 1, 1], [6, 160, 3, 1], [3, 80, 1, -2])
     ]
-    with pytest.raises(ValueError, match=r"\['default'\] are there already"):
+    with pytest.raises(ValueError, match=r"\['default'\] exist already"):
         add_archs({"default": {}})
 
 

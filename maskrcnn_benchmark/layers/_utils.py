@@ -1,4 +1,4 @@
-"""The operators under the name that the original compiled them to on the fly."""
+"""The operators under the name of the extension that the original compiled at import."""
 
 from types import ModuleType
 
@@ -8,5 +8,5 @@ __all__ = ["_C"]
 
 
 def _load_C_extensions() -> ModuleType:
-    """Return the operators; there is nothing left to compile."""
+    """Return the module of operators; nothing is compiled."""
     return _C

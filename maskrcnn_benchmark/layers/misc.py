@@ -1,4 +1,7 @@
-"""Convolutions and friends under the original's names; torch itself now takes empty batches."""
+"""Convolutions and batch norm under the original's names.
+
+The original wrapped them because PyTorch refused empty batches; it no longer does.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +18,19 @@ BatchNorm2d = nn.BatchNorm2d
 
 
 class _NewEmptyTensorOp:
-    """The original's way to give an empty tensor another empty shape within autograd."""
+    """The original's name for reshaping an empty tensor within autograd."""
 
     apply = staticmethod(Tensor.reshape)
 
 
 class DFConv2d(nn.Module):
-    """Deformable convolution that predicts its own offsets (and masks) from its input.
+    """Deformable convolution that predicts its offsets (and masks) from its input.
 
     Padding keeps the size at stride 1. State-dict keys: `offset.*` and `conv.*`.
 
     Args:
-        with_modulated_dcn: DCN v2, a mask in [0, 1] for every kernel tap; else DCN v1.
-        deformable_groups: groups of input channels with offsets of their own.
+        with_modulated_dcn: True: DCN v2, with a mask in [0, 1] per kernel tap; False: DCN v1.
+        deformable_groups: groups of input channels; each has its own offsets.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class DFConv2d(nn.Module):
             "dilation": self.dilation,
         }
         taps = deformable_groups * self.kernel_size[0] * self.kernel_size[1]
-        self.num_offsets = 2 * taps  # a y and an x for every tap
+        self.num_offsets = 2 * taps  # y and x per tap
         planes = 3 * taps if with_modulated_dcn else 2 * taps
         self.offset = Conv2d(in_channels, planes, **geometry)
         nn.init.kaiming_uniform_(self.offset.weight, a=1)
@@ -72,7 +75,7 @@ class DFConv2d(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve `x` (N, in_channels, H, W)."""
+        """Convolve `x` (N, in_channels, H, W); return (N, out_channels, H', W')."""
         planes = self.offset(x)
         if not self.with_modulated_dcn:
             return self.conv(x, planes)

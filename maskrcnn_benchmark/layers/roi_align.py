@@ -9,7 +9,7 @@ def roi_align(
     spatial_scale: float,
     sampling_ratio: int,
 ) -> Tensor:
-    """Pool each box bilinearly into a grid, in float32 whatever autocast says.
+    """Pool each box bilinearly into a grid; half precision is raised to float32 first.
 
     Args:
         input: feature map (N, C, H, W).
@@ -17,7 +17,8 @@ def roi_align(
             applied ("aligned" is False, as in the original).
         output_size: (height, width) of the grid.
         spatial_scale: feature pixels per image pixel, 1 / stride.
-        sampling_ratio: samples per cell and side; 0: adapts to the box.
+        sampling_ratio: samples per cell along each side; 0: one per feature pixel.
+
     Returns:
         (K, C, height, width)
     """
@@ -29,7 +30,7 @@ def roi_align(
 
 
 class ROIAlign(nn.Module):
-    """`roi_align` with its settings kept."""
+    """Module form of `roi_align`; its arguments are those of the function."""
 
     def __init__(
         self, output_size: int | tuple[int, int], spatial_scale: float, sampling_ratio: int

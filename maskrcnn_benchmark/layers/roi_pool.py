@@ -5,13 +5,14 @@ from torch import Tensor, nn
 def roi_pool(
     input: Tensor, rois: Tensor, output_size: int | tuple[int, int], spatial_scale: float
 ) -> Tensor:
-    """Max-pool each box into a grid, in float32 whatever autocast says.
+    """Max-pool each box into a grid; half precision is raised to float32 first.
 
     Args:
         input: feature map (N, C, H, W).
         rois: (K, 5): index in the batch, then xyxy in image pixels.
         output_size: (height, width) of the grid.
         spatial_scale: feature pixels per image pixel, 1 / stride.
+
     Returns:
         (K, C, height, width)
     """
@@ -21,7 +22,7 @@ def roi_pool(
 
 
 class ROIPool(nn.Module):
-    """`roi_pool` with its settings kept."""
+    """Module form of `roi_pool`; its arguments are those of the function."""
 
     def __init__(self, output_size: int | tuple[int, int], spatial_scale: float) -> None:
         super().__init__()

@@ -4,12 +4,13 @@ from torch.nn import functional as F
 
 
 def sigmoid_focal_loss_cpu(logits: Tensor, targets: Tensor, gamma: float, alpha: float) -> Tensor:
-    """Focal loss of each sigmoid, in float32 or better, on any device.
+    """Compute the focal loss of each sigmoid, in float32 or float64, on any device.
 
     Args:
-        logits: (N, C); column c - 1 is class c.
+        logits: (N, C); column c - 1 belongs to class c.
         targets: integers (N,): 1..C a class, 0 background, -1 ignored.
         gamma, alpha: as in `SigmoidFocalLoss`.
+
     Returns:
         (N, C)
     """
@@ -32,8 +33,8 @@ class SigmoidFocalLoss(nn.Module):
     """Focal loss (arXiv 1708.02002) over C independent sigmoids, summed.
 
     Args:
-        gamma: how strongly well-classified anchors are played down.
-        alpha: weight of the positives; 1 - alpha that of the negatives.
+        gamma: exponent that lowers the weight of well-classified anchors; 0: no effect.
+        alpha: weight of the positives; the negatives have 1 - alpha.
     """
 
     def __init__(self, gamma: float, alpha: float) -> None:
@@ -42,12 +43,7 @@ class SigmoidFocalLoss(nn.Module):
         self.alpha = alpha
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the sum of the loss over (N, C).
-
-        Args:
-            logits: (N, C); column c - 1 is class c.
-            targets: integers (N,): 1..C a class, 0 background, -1 ignored.
-        """
+        """Return the sum of the losses, a scalar; see `sigmoid_focal_loss_cpu` for the shapes."""
         return sigmoid_focal_loss_cpu(logits, targets, self.gamma, self.alpha).sum()
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Layers with the original's initial weights, plain or followed by GroupNorm and ReLU."""
+"""Layers with the original's initial weights, optionally followed by GroupNorm and ReLU."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ from yacs.config import CfgNode
 from maskrcnn_benchmark.config import cfg as global_cfg
 from maskrcnn_benchmark.layers import Conv2d
 
-# group_norm() takes no config (other projects call it without one), yet a model may be built
-# from another config than the global one: build_backbone, which makes the first part, leaves the
-# settings here.
+# group_norm() takes no config, because other projects call it without one. A model may still be
+# built from a config other than the global one, so build_backbone, which builds the first part of
+# every model, stores that config's MODEL.GROUP_NORM here.
 _group_norm_settings: CfgNode | None = None
 
 
@@ -24,8 +24,12 @@ def get_group_gn(dim: int, dim_per_gp: int, num_groups: int) -> int:
     """Return how many groups GroupNorm uses for `dim` channels.
 
     Args:
-        dim_per_gp: channels in a group, or -1.
-        num_groups: groups, or -1. Exactly one of the two is to be given.
+        dim: number of channels.
+        dim_per_gp: channels per group, or -1.
+        num_groups: groups, or -1; exactly one of the two must be -1.
+
+    Raises:
+        ValueError: both or neither are -1, or `dim` is not divisible.
     """
     if (dim_per_gp == -1) == (num_groups == -1):
         raise ValueError(
@@ -43,7 +47,9 @@ def group_norm(out_channels: int, affine: bool = True, divisor: int = 1) -> nn.G
     """Build GroupNorm with the settings of the config that the model is built from.
 
     Args:
-        divisor: divides channels, groups and channels in a group alike.
+        out_channels: number of channels, before the division by `divisor`.
+        affine: learn a scale and a shift per channel.
+        divisor: divides the channels, the groups and the channels per group.
     """
     settings = _group_norm_settings
     if settings is None:
@@ -54,7 +60,7 @@ def group_norm(out_channels: int, affine: bool = True, divisor: int = 1) -> nn.G
 
 
 def _finish(layer: nn.Module, channels: int, use_gn: bool, use_relu: bool) -> nn.Module:
-    """Zero the layer's bias and append what is asked for; a lone layer stays unwrapped."""
+    """Zero the layer's bias and append norm and ReLU; with neither, return the layer itself."""
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     tail = [group_norm(channels)] if use_gn else []
@@ -72,7 +78,13 @@ def make_conv3x3(
     use_relu: bool = False,
     kaiming_init: bool = True,
 ) -> nn.Module:
-    """Build a padded 3x3 convolution; weights Kaiming normal (fan out), else normal, std 0.01."""
+    """Build a 3x3 convolution that keeps the size at stride 1.
+
+    Args:
+        use_gn, use_relu: append GroupNorm, ReLU.
+        kaiming_init: draw the weights by Kaiming's normal rule (fan out); False: from a normal
+            distribution of standard deviation 0.01.
+    """
     conv = Conv2d(
         in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=not use_gn
     )
@@ -95,7 +107,7 @@ def conv_with_kaiming_uniform(
 ) -> Callable[..., nn.Module]:
     """Return `make_conv(in_channels, out_channels, kernel_size, stride=1, dilation=1)`.
 
-    What it builds keeps the size at stride 1 and starts with Caffe2's XavierFill.
+    The convolutions that it builds keep the size at stride 1 and start with Caffe2's XavierFill.
     """
 
     def make_conv(

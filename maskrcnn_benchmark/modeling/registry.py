@@ -1,4 +1,7 @@
-"""Where projects hang their own parts: `@registry.BACKBONES.register("MY-BODY")`."""
+"""Registries of the parts that a config names.
+
+Projects add their own: `@registry.BACKBONES.register("MY-BODY")` above a function that builds it.
+"""
 
 from maskrcnn_benchmark.utils.registry import Registry
 

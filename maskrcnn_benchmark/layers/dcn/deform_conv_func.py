@@ -30,7 +30,11 @@ def deform_conv(
         input: (N, C, H, W).
         offset: (N, deformable_groups * kh * kw * 2, H', W'), y before x, in pixels of `input`.
         weight: (C', C / groups, kh, kw).
+        stride, padding, dilation: one number, or (height, width).
+        groups: groups of channels that are convolved separately.
+        deformable_groups: groups of input channels; each has its own offsets.
         im2col_step: ignored; torchvision chooses.
+
     Returns:
         (N, C', H', W')
     """
@@ -55,7 +59,9 @@ def modulated_deform_conv(
 
     Args:
         mask: (N, deformable_groups * kh * kw, H', W') weights of the taps; None: all 1.
+        bias: (C',), or None.
         others: as in `deform_conv`.
+
     Returns:
         (N, C', H', W')
     """
@@ -66,12 +72,12 @@ def modulated_deform_conv(
 
 
 class DeformConvFunction:
-    """The original's name for it; torchvision brings the gradients."""
+    """The original's autograd function; torchvision's operator has the gradients."""
 
     apply = staticmethod(deform_conv)
 
 
 class ModulatedDeformConvFunction:
-    """The original's name for it; torchvision brings the gradients."""
+    """The original's autograd function; torchvision's operator has the gradients."""
 
     apply = staticmethod(modulated_deform_conv)

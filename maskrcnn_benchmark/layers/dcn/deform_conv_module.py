@@ -8,19 +8,24 @@ from .deform_conv_func import Pair, deform_conv, modulated_deform_conv
 
 
 class _DeformConvBase(nn.Module):
-    """Weights and geometry that both deformable convolutions share."""
+    """Weights and geometry of a deformable convolution.
+
+    Args:
+        groups: groups of channels that are convolved separately.
+        deformable_groups: groups of input channels; each has its own offsets.
+    """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         kernel_size: Pair,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        groups: int,
-        deformable_groups: int,
-        bias: bool,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        deformable_groups: int = 1,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if in_channels % groups or out_channels % groups:
@@ -40,7 +45,7 @@ class _DeformConvBase(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weight uniformly in +-1 / sqrt(fan in of one ungrouped filter); bias 0."""
+        """Draw the weight uniformly in +-1 / sqrt(in_channels * kh * kw) and zero the bias."""
         bound = 1.0 / math.sqrt(self.in_channels * math.prod(self.kernel_size))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
@@ -59,7 +64,7 @@ class _DeformConvBase(nn.Module):
 
 
 class DeformConv(_DeformConvBase):
-    """DCN v1; the caller gives the offsets. It has no bias."""
+    """DCN v1, whose offsets the caller gives; it has no bias."""
 
     def __init__(
         self,
@@ -92,38 +97,17 @@ class DeformConv(_DeformConvBase):
 
 
 class ModulatedDeformConv(_DeformConvBase):
-    """DCN v2; the caller gives the offsets and the masks."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair = 0,
-        dilation: Pair = 1,
-        groups: int = 1,
-        deformable_groups: int = 1,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            deformable_groups,
-            bias,
-        )
+    """DCN v2, whose offsets and masks the caller gives."""
 
     def forward(self, input: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         return modulated_deform_conv(input, offset, mask, self.weight, self.bias, *self._geometry())
 
 
 class ModulatedDeformConvPack(ModulatedDeformConv):
-    """DCN v2 that predicts its offsets and masks; it starts as a plain convolution, halved."""
+    """DCN v2 that predicts its offsets and masks from its input.
+
+    At the start all offsets are 0 and all masks 0.5: half of a plain convolution.
+    """
 
     def __init__(
         self,
@@ -159,7 +143,7 @@ class ModulatedDeformConvPack(ModulatedDeformConv):
         self.init_offset()
 
     def init_offset(self) -> None:
-        """Zero the predictor: no offset, and every mask sigmoid(0) = 0.5."""
+        """Zero the predictor, so that offsets are 0 and masks sigmoid(0) = 0.5."""
         for parameter in self.conv_offset_mask.parameters():
             nn.init.zeros_(parameter)
 

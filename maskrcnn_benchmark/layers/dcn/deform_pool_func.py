@@ -1,7 +1,7 @@
 """Deformable position-sensitive RoI pooling (arXiv 1703.06211), in tensor operations.
 
-A cell's average of bilinear samples is one weighted sum of feature vectors, so that it is
-done by `embedding_bag`: memory for the samples does not grow with the number of channels.
+A cell's average of bilinear samples is a weighted sum of feature vectors, which `embedding_bag`
+computes: memory for the samples does not grow with the number of channels.
 """
 
 import torch
@@ -29,16 +29,21 @@ def deform_roi_pooling(
     Args:
         data: feature map (N, >= out_channels * group_size^2, H, W).
         rois: (K, 5): index in the batch, then xyxy in image pixels, rounded before use.
-        offset: (K, 2 * classes, part_size, part_size): for each class (each takes an equal
-            share of the output channels) the x, then the y shift of its cells, which times
-            `trans_std` is a share of the box's width or height. Not read with `no_trans`.
+        offset: (K, 2 * classes, part_size, part_size): per class the x, then the y shift of its
+            cells; times `trans_std`, a shift is a fraction of the box's width or height. Each
+            class has an equal number of the output channels. Not read with `no_trans`.
         spatial_scale: feature pixels per image pixel, 1 / stride.
-        group_size: parts of the box per side that have channels of their own.
+        out_size: cells per side.
+        out_channels: channels of the result.
+        no_trans: pool the cells where they are, without shifts.
+        group_size: parts of the box per side; each part has its own input channels.
         part_size: shifts per side; None: out_size.
         sample_per_part: samples per side of a cell.
-        trans_std: 0 to 1.
+        trans_std: factor of the shifts, 0 to 1.
+
     Returns:
         (K, out_channels, out_size, out_size); 0 where a cell has no sample on the map.
+
     Raises:
         ValueError: the settings do not fit `data` or `offset`.
     """
@@ -59,7 +64,7 @@ def deform_roi_pooling(
 
 
 class DeformRoIPoolingFunction:
-    """The original's name for it; autograd finds the gradients by itself."""
+    """The original's autograd function; autograd derives the gradients."""
 
     apply = staticmethod(deform_roi_pooling)
 
@@ -77,10 +82,10 @@ def deform_roi_pooling_with_count(
     sample_per_part: int = 4,
     trans_std: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Do as `deform_roi_pooling`, and count the samples on the map.
+    """Pool as `deform_roi_pooling`, and count each cell's samples that lie on the map.
 
     Returns:
-        the pooled values and the counts, both (K, out_channels, out_size, out_size)
+        the pooled values and the counts, both (K, out_channels, out_size, out_size).
     """
     if data.dtype.itemsize < 4:
         data = data.float()
@@ -112,7 +117,7 @@ def deform_roi_pooling_with_count(
     weights = y_weights[..., None] * x_weights[..., None, :]  # [K, classes, P, P, 2S, 2S]
     vectors = data[:, : out_channels * group_size**2]
     vectors = vectors.reshape(batch, classes, -1, group_size**2, height, width)
-    vectors = vectors.permute(0, 1, 3, 4, 5, 2).flatten(0, 4)  # [.., channels of a class]
+    vectors = vectors.permute(0, 1, 3, 4, 5, 2).flatten(0, 4)  # [.., channels per class]
     pooled = F.embedding_bag(
         index.flatten(4).flatten(0, 3),
         vectors,
@@ -145,8 +150,9 @@ def _check(
         return
     if offset.shape[1] % 2 or not classes or out_channels % classes:
         raise ValueError(
-            "deform_roi_pooling: offset must have 2 channels for each of the classes, which "
-            f"divide the {out_channels} output channels, got {offset.shape[1]} channels"
+            "deform_roi_pooling: offset must have 2 channels per class, and the number of "
+            f"classes must divide the {out_channels} output channels, got {offset.shape[1]} "
+            "channels"
         )
     if tuple(offset.shape[2:]) != (part_size, part_size):
         raise ValueError(
@@ -156,7 +162,7 @@ def _check(
 
 
 def _round(x: Tensor) -> Tensor:
-    """Round halves away from zero, as C does."""
+    """Round to the nearest integer, halves away from zero, as C's `round`."""
     return x.sign() * (x.abs() + 0.5).floor()
 
 
@@ -166,14 +172,16 @@ def _samples(
     """Place the samples of each cell along one axis.
 
     Args:
-        low, high: (K,) the boxes' borders, feature pixels.
-        shift: (K, classes, P, P) shares of the box's side.
-        cells: number of each cell on this axis, (1, P) or (P, 1).
-        length: of the map.
-        samples: S, per cell.
+        low, high: (K,) borders of the boxes, feature pixels.
+        shift: (K, classes, P, P) fractions of the box's side.
+        cells: index of each cell on this axis, (1, P) or (P, 1).
+        length: feature pixels of the map on this axis.
+        samples: S, the number of samples per cell.
+
     Returns:
-        neighbours (K, classes, P, P, 2S), their weights, which sum to 1 over a cell with any
-        sample on the map, and the number of those samples (K, classes, P, P).
+        indices of the feature pixels before and after each sample (K, classes, P, P, 2S); their
+        weights, which sum to 1 over a cell with any sample on the map; the number of samples on
+        the map (K, classes, P, P).
     """
     side = (high - low).clamp(min=0.1)[:, None, None, None]
     cell = side / cells.numel()

@@ -5,7 +5,7 @@ from .deform_pool_func import deform_roi_pooling
 
 
 class DeformRoIPooling(nn.Module):
-    """`deform_roi_pooling` with its settings kept; the caller gives the offsets."""
+    """Module form of `deform_roi_pooling`, whose offsets the caller gives."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class DeformRoIPooling(nn.Module):
         return self._pool(data, rois, None if self.no_trans else offset)
 
     def _pool(self, data: Tensor, rois: Tensor, offset: Tensor | None) -> Tensor:
-        """Pool the cells where `offset` moves them; None: where they are."""
+        """Pool the cells moved by `offset`, or, if it is None, at their own places."""
         return deform_roi_pooling(
             data,
             rois,
@@ -45,9 +45,10 @@ class DeformRoIPooling(nn.Module):
 
 
 class DeformRoIPoolingPack(DeformRoIPooling):
-    """Predicts the offsets from the cells where they are, with three linear layers.
+    """`deform_roi_pooling` that predicts its offsets from the cells pooled without offsets.
 
-    It starts with no offset at all. State-dict keys: `offset_fc.{0,2,4}.*`.
+    Three linear layers predict them; at the start all are 0. State-dict keys:
+    `offset_fc.{0,2,4}.*`.
 
     Args:
         deform_fc_channels: width of the two hidden layers.
@@ -78,10 +79,16 @@ class DeformRoIPoolingPack(DeformRoIPooling):
         )
         self.deform_fc_channels = deform_fc_channels
         if not no_trans:
-            self.offset_fc = self._perceptron(2, hidden_layers=2)
+            self._add_predictors()
+
+    def _add_predictors(self) -> None:
+        self.offset_fc = self._perceptron(2, hidden_layers=2)
 
     def _perceptron(self, planes: int, hidden_layers: int) -> nn.Sequential:
-        """Linear layers from the pooled cells to `planes` numbers a cell, the last of zeros."""
+        """Build linear layers from the pooled cells to `planes` numbers per cell.
+
+        The last layer starts with zeros.
+        """
         cells = self.out_size**2
         widths = [cells * self.out_channels] + [self.deform_fc_channels] * hidden_layers
         layers: list[nn.Module] = []
@@ -106,36 +113,14 @@ class DeformRoIPoolingPack(DeformRoIPooling):
 
 
 class ModulatedDeformRoIPoolingPack(DeformRoIPoolingPack):
-    """Predicts a weight in [0, 1] for each cell too, 0.5 at the start.
+    """DeformRoIPoolingPack that also predicts a weight in [0, 1] per cell, 0.5 at the start.
 
     State-dict keys: `offset_fc.{0,2,4}.*`, `mask_fc.{0,2}.*`.
     """
 
-    def __init__(
-        self,
-        spatial_scale: float,
-        out_size: int,
-        out_channels: int,
-        no_trans: bool,
-        group_size: int = 1,
-        part_size: int | None = None,
-        sample_per_part: int = 4,
-        trans_std: float = 0.0,
-        deform_fc_channels: int = 1024,
-    ) -> None:
-        super().__init__(
-            spatial_scale,
-            out_size,
-            out_channels,
-            no_trans,
-            group_size,
-            part_size,
-            sample_per_part,
-            trans_std,
-            deform_fc_channels,
-        )
-        if not no_trans:
-            self.mask_fc = self._perceptron(1, hidden_layers=1)
+    def _add_predictors(self) -> None:
+        super()._add_predictors()
+        self.mask_fc = self._perceptron(1, hidden_layers=1)
 
     def _pool_moved(self, data: Tensor, rois: Tensor, pooled: Tensor) -> Tensor:
         weights = torch.sigmoid(self._to_cells(self.mask_fc(pooled)))

@@ -1,4 +1,4 @@
-from . import fbnet  # registers its parts
+from . import fbnet  # the import registers FBNet's parts
 from .backbone import build_backbone
 
 __all__ = ["build_backbone", "fbnet"]

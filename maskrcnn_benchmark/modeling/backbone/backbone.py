@@ -18,7 +18,7 @@ from . import resnet
 @registry.BACKBONES.register("R-101-C4")
 @registry.BACKBONES.register("R-101-C5")
 def build_resnet_backbone(cfg: CfgNode) -> nn.Module:
-    """Build a ResNet that gives one feature map, of stride 16 (C4) or 32 (C5)."""
+    """Build a ResNet that returns one feature map, of stride 16 (C4) or 32 (C5)."""
     return _backbone(cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS, body=resnet.ResNet(cfg))
 
 
@@ -26,7 +26,7 @@ def build_resnet_backbone(cfg: CfgNode) -> nn.Module:
 @registry.BACKBONES.register("R-101-FPN")
 @registry.BACKBONES.register("R-152-FPN")
 def build_resnet_fpn_backbone(cfg: CfgNode) -> nn.Module:
-    """Build a ResNet with FPN: maps of strides 4, 8, 16, 32, 64."""
+    """Build a ResNet with FPN, which returns maps of strides 4, 8, 16, 32 and 64."""
     body = resnet.ResNet(cfg)
     return _with_fpn(cfg, body, first_level=1, top_blocks=fpn_module.LastLevelMaxPool())
 
@@ -34,7 +34,7 @@ def build_resnet_fpn_backbone(cfg: CfgNode) -> nn.Module:
 @registry.BACKBONES.register("R-50-FPN-RETINANET")
 @registry.BACKBONES.register("R-101-FPN-RETINANET")
 def build_resnet_fpn_p3p7_backbone(cfg: CfgNode) -> nn.Module:
-    """Build a ResNet with RetinaNet's FPN: maps of strides 8, 16, 32, 64, 128."""
+    """Build a ResNet with RetinaNet's FPN, which returns maps of strides 8, 16, 32, 64 and 128."""
     body = resnet.ResNet(cfg)
     out_channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
     c5_channels = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS * 8
@@ -44,7 +44,12 @@ def build_resnet_fpn_p3p7_backbone(cfg: CfgNode) -> nn.Module:
 
 
 def build_backbone(cfg: CfgNode) -> nn.Module:
-    """Build the backbone named MODEL.BACKBONE.CONV_BODY; it has `out_channels`."""
+    """Build the backbone that MODEL.BACKBONE.CONV_BODY names.
+
+    Returns:
+        a module from images (N, 3, H, W) to a list or tuple of feature maps, finest first; its
+        attribute `out_channels` is the number of channels of each map.
+    """
     name = cfg.MODEL.BACKBONE.CONV_BODY
     if name not in registry.BACKBONES:
         known = ", ".join(sorted(registry.BACKBONES))

@@ -1,6 +1,6 @@
-"""FBNet detectors (arXiv 1812.03443): trunk, proposal head and the heads on pooled features.
+"""FBNet detectors (arXiv 1812.03443): backbone, RPN head and the heads on pooled features.
 
-MODEL.FBNET.ARCH names an architecture of fbnet_modeldef, whose stages make the parts.
+MODEL.FBNET.ARCH names an architecture in fbnet_modeldef; each part consists of some of its stages.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from maskrcnn_benchmark.modeling import poolers, registry
 from maskrcnn_benchmark.modeling.rpn import rpn
@@ -20,7 +21,7 @@ from . import fbnet_modeldef as modeldef
 
 logger = logging.getLogger(__name__)
 
-# a head's name in an architecture -> its section of MODEL
+# name of a head in an architecture -> section of MODEL
 ARCH_CFG_NAME_MAPPING = {
     "bbox": "ROI_BOX_HEAD",
     "kpts": "ROI_KEYPOINT_HEAD",
@@ -28,8 +29,10 @@ ARCH_CFG_NAME_MAPPING = {
 }
 
 
-def create_builder(cfg) -> tuple[mbuilder.FBNetBuilder, dict[str, Any]]:
-    """Return a builder and the unified architecture that MODEL.FBNET asks for.
+def create_builder(cfg: CfgNode) -> tuple[mbuilder.FBNetBuilder, dict[str, Any]]:
+    """Return a builder with the settings of MODEL.FBNET, and its architecture.
+
+    The architecture has the form that fbnet_builder.unify_arch_def returns.
 
     Raises:
         ValueError: the architecture is unknown, defined twice, or made for another anchor stride.
@@ -54,7 +57,7 @@ def create_builder(cfg) -> tuple[mbuilder.FBNetBuilder, dict[str, Any]]:
 
 
 def _arch_def(name: str, definition: str) -> dict[str, Any]:
-    """Look an architecture up by its name, or read it from JSON."""
+    """Return the architecture that the JSON `definition` holds or, if that is empty, `name`'s."""
     known = modeldef.MODEL_ARCH.get(name)
     given = json.loads(definition) if definition else known
     if given is None:
@@ -64,34 +67,34 @@ def _arch_def(name: str, definition: str) -> dict[str, Any]:
         )
     if known is not None and given != known:
         raise ValueError(
-            f"MODEL.FBNET.ARCH_DEF differs from the architecture that is called {name!r} already; "
-            "set MODEL.FBNET.ARCH to a name of its own"
+            f"MODEL.FBNET.ARCH_DEF differs from the architecture {name!r}, which exists already; "
+            "set MODEL.FBNET.ARCH to another name"
         )
     return given
 
 
-def _norm_type(cfg, name: str) -> mbuilder.NormType:
+def _norm_type(cfg: CfgNode, name: str) -> mbuilder.NormType:
     return ("gn", cfg.MODEL.GROUP_NORM.NUM_GROUPS) if name == "gn" else name
 
 
 class FBNetTrunk(nn.Module):
-    """The first convolution and the stages of the backbone."""
+    """Backbone: the first convolution and the stages listed in the entry "backbone"."""
 
     def __init__(self, builder: mbuilder.FBNetBuilder, arch_def: dict[str, Any], dim_in: int):
         super().__init__()
-        # without the entry "backbone": every stage but the last
+        # without that entry, every stage but the last
         stages = arch_def.get("backbone", range(mbuilder.get_num_stages(arch_def) - 1))
         self.first = builder.add_first(arch_def["first"], dim_in=dim_in)
         self.stages = builder.add_blocks(mbuilder.get_blocks(arch_def, stages)["stages"])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the last map [N, C, H, W], alone in a list."""
+        """Return a list of one feature map [N, C, H', W'] of images (N, dim_in, H, W)."""
         return [self.stages(self.first(x))]
 
 
 @registry.BACKBONES.register("FBNet")
-def add_conv_body(cfg, dim_in: int = 3) -> nn.Module:
-    """Build the backbone; it has `out_channels`."""
+def add_conv_body(cfg: CfgNode, dim_in: int = 3) -> nn.Module:
+    """Build the backbone; its attribute `out_channels` is the number of channels of its map."""
     builder, arch_def = create_builder(cfg)
     model = nn.Sequential(OrderedDict(body=FBNetTrunk(builder, arch_def, dim_in)))
     model.out_channels = builder.last_depth
@@ -99,11 +102,11 @@ def add_conv_body(cfg, dim_in: int = 3) -> nn.Module:
 
 
 class FBNetRPNHead(nn.Module):
-    """The architecture's blocks in front of the RPN's regressors; the same on every level."""
+    """The architecture's blocks before the RPN's regressors, shared by all levels."""
 
     def __init__(
         self,
-        cfg,
+        cfg: CfgNode,
         in_channels: int,
         builder: mbuilder.FBNetBuilder,
         arch_def: dict[str, Any],
@@ -117,12 +120,12 @@ class FBNetRPNHead(nn.Module):
         self.out_channels = builder.last_depth
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
-        """Return features [N, out_channels, H, W], a tensor a level."""
+        """Return features [N, out_channels, H, W], one tensor per level."""
         return [self.head(level) for level in x]
 
 
 def _rpn_blocks(arch_def: dict[str, Any], num_blocks: int) -> list[dict[str, Any]]:
-    """Return the stage "rpn" of an architecture, or its last blocks where a number is given."""
+    """Return the last `num_blocks` blocks of the stage "rpn" of an architecture; 0: all."""
     if "rpn" not in arch_def:
         raise ValueError(
             "this FBNet architecture has no stage 'rpn'; set MODEL.RPN.RPN_HEAD to "
@@ -141,8 +144,8 @@ def _rpn_blocks(arch_def: dict[str, Any], num_blocks: int) -> list[dict[str, Any
 
 
 @registry.RPN_HEADS.register("FBNet.rpn_head")
-def add_rpn_head(cfg, in_channels: int, num_anchors: int) -> nn.Module:
-    """Build the RPN's head: the architecture's blocks, then objectness and box codes."""
+def add_rpn_head(cfg: CfgNode, in_channels: int, num_anchors: int) -> nn.Module:
+    """Build the RPN's head: the architecture's blocks, then layers for objectness and boxes."""
     builder, arch_def = create_builder(cfg)
     features = FBNetRPNHead(cfg, in_channels, builder, arch_def)
     return nn.Sequential(
@@ -151,18 +154,18 @@ def add_rpn_head(cfg, in_channels: int, num_anchors: int) -> nn.Module:
 
 
 class FBNetROIHead(nn.Module):
-    """Pools the proposals' features and sends them through the architecture's blocks.
+    """Pool the proposals' features and apply the architecture's blocks to them.
 
     Args:
         head_name: "bbox", "mask" or "kpts".
-        use_blocks: which blocks of each stage; empty: all.
-        stride_init: 1 or 2: of the first block; 0: as the architecture says.
+        use_blocks: indices of the blocks to use in each stage; empty: all.
+        stride_init: stride of the first block, 1 or 2; 0: the architecture's.
         last_layer_scale: see FBNetBuilder.add_last.
     """
 
     def __init__(
         self,
-        cfg,
+        cfg: CfgNode,
         in_channels: int,
         builder: mbuilder.FBNetBuilder,
         arch_def: dict[str, Any],
@@ -186,11 +189,16 @@ class FBNetROIHead(nn.Module):
         self.out_channels = builder.last_depth
 
     def forward(self, x: list[Tensor], proposals: list[BoxList]) -> Tensor:
-        """Return [R, out_channels, H, W]."""
+        """Return features [R, out_channels, H, W] of the R proposals of all images.
+
+        Args:
+            x: feature maps [N, C, H, W], one per level.
+            proposals: one BoxList per image.
+        """
         return self.head(self.pooler(x, proposals))
 
 
-def _add_roi_head(cfg, in_channels: int, head_name: str, prefix: str) -> FBNetROIHead:
+def _add_roi_head(cfg: CfgNode, in_channels: int, head_name: str, prefix: str) -> FBNetROIHead:
     builder, arch_def = create_builder(cfg)
     fbnet = cfg.MODEL.FBNET
     return FBNetROIHead(
@@ -206,18 +214,18 @@ def _add_roi_head(cfg, in_channels: int, head_name: str, prefix: str) -> FBNetRO
 
 
 @registry.ROI_BOX_FEATURE_EXTRACTORS.register("FBNet.roi_head")
-def add_roi_head(cfg, in_channels: int) -> FBNetROIHead:
+def add_roi_head(cfg: CfgNode, in_channels: int) -> FBNetROIHead:
     """Build the box head's feature extractor."""
     return _add_roi_head(cfg, in_channels, "bbox", "DET")
 
 
 @registry.ROI_KEYPOINT_FEATURE_EXTRACTORS.register("FBNet.roi_head_keypoints")
-def add_roi_head_keypoints(cfg, in_channels: int) -> FBNetROIHead:
+def add_roi_head_keypoints(cfg: CfgNode, in_channels: int) -> FBNetROIHead:
     """Build the keypoint head's feature extractor."""
     return _add_roi_head(cfg, in_channels, "kpts", "KPTS")
 
 
 @registry.ROI_MASK_FEATURE_EXTRACTORS.register("FBNet.roi_head_mask")
-def add_roi_head_mask(cfg, in_channels: int) -> FBNetROIHead:
+def add_roi_head_mask(cfg: CfgNode, in_channels: int) -> FBNetROIHead:
     """Build the mask head's feature extractor."""
     return _add_roi_head(cfg, in_channels, "mask", "MASK")

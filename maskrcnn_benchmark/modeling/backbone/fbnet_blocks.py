@@ -1,7 +1,7 @@
 """FBNet's blocks (Wu et al., "FBNet", arXiv 1812.03443) and their names in architectures.
 
-The state-dict keys follow from the attributes' names: `pw`, `dw`, `pwl` of a block, `conv` and `bn`
-of a layer.
+State-dict keys use the attributes' names: `pw`, `dw` and `pwl` of a block, `conv` and `bn` of a
+layer.
 """
 
 import math
@@ -20,10 +20,10 @@ NormType = str | tuple[str, int] | None
 
 
 def divisible(width: float, divisor: int, at_least: int) -> int:
-    """Return the multiple of `divisor` nearest to `width`, halves upwards.
+    """Return the multiple of `divisor` nearest to `width`, halves rounded up.
 
-    A width that rounds to nothing becomes `at_least` divisors: 3 channels with 8 and 8 become 64.
-    The original's networks have those widths.
+    A width that rounds to 0 becomes `at_least * divisor` (not `at_least`): width 3 with divisor 8
+    and at_least 8 becomes 64, as in the original's networks.
     """
     if divisor <= 0 or width % divisor == 0:
         return int(width)
@@ -31,7 +31,7 @@ def divisible(width: float, divisor: int, at_least: int) -> int:
 
 
 class Identity(nn.Module):
-    """Passes its input on; a 1x1 convolution where the shape has to change."""
+    """Identity, or a 1x1 convolution where channels or size change."""
 
     def __init__(self, C_in: int, C_out: int, stride: int):
         super().__init__()
@@ -45,7 +45,7 @@ class Identity(nn.Module):
 
 
 class _Residual(nn.Sequential):
-    """Layers to whose output the input is added where the shapes agree."""
+    """Layers in sequence; where the shapes agree, the input is added to their output."""
 
     def __init__(self, C_in: int, C_out: int, stride: int, *layers: nn.Module):
         if stride not in (1, 2):
@@ -76,9 +76,10 @@ class CascadeConv3x3(_Residual):
 
 
 class Shift(nn.Module):
-    """Moves every channel by a fixed offset inside a window (arXiv 1711.08141); nothing is learnt.
+    """Shift every channel by a fixed offset inside a window (arXiv 1711.08141), without learning.
 
-    The channels are dealt to the window's cells row by row; the middle cell takes the rest.
+    The C channels are divided equally among the window's cells, row by row; the middle cell also
+    gets the remainder.
     """
 
     def __init__(self, C: int, kernel_size: int, stride: int, padding: int):
@@ -99,7 +100,7 @@ class Shift(nn.Module):
 
 
 class ShiftBlock5x5(_Residual):
-    """1x1 convolution, shift in a 5x5 window, 1x1 convolution, shortcut where the shapes agree."""
+    """1x1 convolution, shift in a 5x5 window, 1x1 convolution; shortcut where shapes agree."""
 
     def __init__(self, C_in: int, C_out: int, expansion: float, stride: int):
         C_mid = divisible(C_in * expansion, 8, 8)
@@ -117,27 +118,27 @@ class ShiftBlock5x5(_Residual):
 
 
 class ChannelShuffle(nn.Module):
-    """Deals the channels of the groups out in turn (arXiv 1707.01083): a a b b -> a b a b."""
+    """Interleave the channels of the groups (arXiv 1707.01083): a a b b -> a b a b."""
 
     def __init__(self, groups: int):
         super().__init__()
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the channels of [N, C, H, W] in their new order."""
+        """Return `x` [N, C, H, W] with its channels in the new order."""
         if x.shape[1] % self.groups:
             raise ValueError(f"{x.shape[1]} channels cannot be cut into {self.groups} groups")
         return F.channel_shuffle(x, self.groups)
 
 
 class ConvBNRelu(nn.Sequential):
-    """Convolution `conv`, norm `bn` and `relu`; the last two only where asked for.
+    """Convolution `conv`, then optionally norm `bn` and `relu`.
 
     Args:
-        no_bias: the convolution has none.
-        use_relu: "relu" or None.
-        bn_type: "bn", ("gn", groups), "af" for frozen batch norm, or None.
-        group: groups of the convolution; further arguments go to it as they are.
+        no_bias: build the convolution without bias.
+        use_relu: "relu", or None for no ReLU.
+        bn_type: "bn", ("gn", groups), "af" for frozen batch norm, or None for no norm.
+        group: groups of the convolution; further arguments are passed to it.
     """
 
     def __init__(
@@ -186,7 +187,10 @@ def _norm(bn_type: NormType, channels: int) -> nn.Module:
 
 
 class SEModule(nn.Module):
-    """Squeeze and excitation (arXiv 1709.01507): scales each channel by what the whole map says."""
+    """Squeeze and excitation (arXiv 1709.01507): scale each channel by a factor in [0, 1].
+
+    Two 1x1 convolutions compute the factors from the channels' means over the map.
+    """
 
     reduction = 4
 
@@ -207,7 +211,7 @@ class SEModule(nn.Module):
 
 
 class Upsample(nn.Module):
-    """torch's interpolate as a module."""
+    """Module form of torch's `interpolate`."""
 
     def __init__(
         self, scale_factor: float | Sequence[float], mode: str, align_corners: bool | None = None
@@ -223,7 +227,7 @@ class Upsample(nn.Module):
 
 
 def _get_upsample_op(stride: int | Sequence[int]) -> tuple[Upsample | None, int]:
-    """Return the enlargement that a negative stride means, and the stride that is left."""
+    """Return the enlargement for a negative stride (else None), and the stride that remains."""
     steps = (stride, stride) if isinstance(stride, int) else tuple(stride)
     if all(step in (-1, -2, -4) for step in steps):
         return Upsample(tuple(float(-step) for step in steps), mode="nearest"), 1
@@ -235,19 +239,21 @@ def _get_upsample_op(stride: int | Sequence[int]) -> tuple[Upsample | None, int]
 
 
 class IRFBlock(nn.Module):
-    """Inverted residual: 1x1 `pw` widens, depthwise `dw`, 1x1 `pwl` narrows; a shortcut if it fits.
+    """Inverted residual: a 1x1 convolution `pw` widens, depthwise `dw`, a 1x1 `pwl` narrows.
+
+    At stride 1 with as many output as input channels, the input is added to the output.
 
     Args:
-        expansion: width inside / input_depth.
-        stride: negative: the map is enlarged before `dw`.
+        expansion: channels inside / input_depth.
+        stride: 1, 2 or 4; -2 or -4 enlarges the map before `dw`.
         bn_type: see ConvBNRelu.
-        kernel: of `dw`, 1 (there is none), 3, 5 or 7.
-        width_divisor: the width inside is a multiple of it.
-        shuffle_type: "mid" shuffles the channels between the groups after `pw`.
+        kernel: kernel size of `dw`: 1 (then there is no `dw`), 3, 5 or 7.
+        width_divisor: the number of channels inside is a multiple of it.
+        shuffle_type: "mid": shuffle the channels among the groups after `pw`.
         pw_group: groups of the 1x1 convolutions.
-        se: squeeze and excitation at the end.
-        cdw: two depthwise convolutions instead of one.
-        dw_skip_bn, dw_skip_relu: leave norm or ReLU behind (the last) `dw` out.
+        se: append squeeze and excitation.
+        cdw: use two depthwise convolutions instead of one.
+        dw_skip_bn, dw_skip_relu: no norm, no ReLU after the (last) depthwise convolution.
     """
 
     def __init__(
@@ -304,7 +310,13 @@ class IRFBlock(nn.Module):
 
 
 def _ir(kernel: int, expansion: float | None = None, groups: int = 1, **fixed: Any) -> Callable:
-    """Make an op of an IRFBlock; without an expansion the architecture's table gives it."""
+    """Return an op that builds an IRFBlock.
+
+    Args:
+        expansion: None: the op takes the expansion from the architecture's table.
+        groups: above 1: groups of the 1x1 convolutions, with shuffled channels.
+        fixed: further arguments of IRFBlock.
+    """
     if groups > 1:
         fixed.update(shuffle_type="mid", pw_group=groups)
     own_expansion = expansion
@@ -317,7 +329,7 @@ def _ir(kernel: int, expansion: float | None = None, groups: int = 1, **fixed: A
 
 
 def _searched(kernel: int, suffix: str, se: bool) -> dict[str, Callable]:
-    """The ops of the architecture search: e is the expansion, s a number of shuffled groups."""
+    """Return the ops of the architecture search: "e" is the expansion, "s" the number of groups."""
     return {
         **{f"ir_k{kernel}_e{e}{suffix}": _ir(kernel, e, se=se) for e in (1, 3, 6)},
         f"ir_k{kernel}_s4{suffix}": _ir(kernel, 4, groups=4, se=se),

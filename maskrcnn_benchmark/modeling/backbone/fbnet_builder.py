@@ -1,4 +1,4 @@
-"""From FBNet's tables to layers: block by block, each as wide as the last one leaves it."""
+"""Build layers from FBNet's architecture tables."""
 
 import copy
 import logging
@@ -23,7 +23,7 @@ from .fbnet_blocks import (
     divisible,
 )
 
-# the original's place of these names
+# the original has the blocks in this module
 __all__ = [
     "PRIMITIVES",
     "CascadeConv3x3",
@@ -48,9 +48,11 @@ logger = logging.getLogger(__name__)
 
 
 def expand_stage_cfg(stage_cfg: list[list]) -> list[list]:
-    """Return a row [expansion, channels, 1, stride] for every block of one stage.
+    """Return one row [expansion, channels, 1, stride] per block of a stage.
 
-    Of the rows [expansion, channels, count, stride] the first block alone has the stride.
+    Args:
+        stage_cfg: rows [expansion, channels, count, stride]; only the first of a row's `count`
+            blocks has the stride.
     """
     return [
         [expansion, channels, 1, stride if index == 0 else 1]
@@ -60,22 +62,23 @@ def expand_stage_cfg(stage_cfg: list[list]) -> list[list]:
 
 
 def expand_stages_cfg(stage_cfgs: list[list[list]]) -> list[list[list]]:
-    """Return expand_stage_cfg of every stage."""
+    """Expand every stage by `expand_stage_cfg`."""
     return [expand_stage_cfg(stage) for stage in stage_cfgs]
 
 
 def unify_arch_def(arch_def: dict[str, Any]) -> dict[str, Any]:
-    """Bring an architecture's table into one entry a block.
+    """Turn an architecture's table into a list with one entry per block.
 
     Args:
         arch_def: see fbnet_modeldef.add_archs.
 
     Returns:
-        "stages": a list of {"stage_idx", "block_idx", "block": [expansion, channels, 1, stride],
-        "block_op_type"}; and the other entries ("first", "last", "backbone", "rpn", …) as they are.
+        a dict: "stages" is a list of {"stage_idx", "block_idx", "block": [expansion, channels, 1,
+        stride], "block_op_type"}; the other entries ("first", "last", "backbone", "rpn", …) are
+        unchanged.
 
     Raises:
-        ValueError: an entry is missing, or the ops do not fit the stages.
+        ValueError: an entry is missing, or the numbers of ops and blocks differ.
     """
     ops, table = arch_def.get("block_op_type"), arch_def.get("block_cfg", {})
     if ops is None or "stages" not in table:
@@ -86,7 +89,7 @@ def unify_arch_def(arch_def: dict[str, Any]) -> dict[str, Any]:
     stages = expand_stages_cfg(table["stages"])
     if [len(s) for s in stages] != [len(s) for s in ops]:
         raise ValueError(
-            "'block_op_type' needs an op for every block, stage by stage: expected "
+            "'block_op_type' needs one op per block in each stage: expected "
             f"{[len(s) for s in stages]} ops, got {[len(s) for s in ops]}"
         )
     unified = copy.deepcopy({**arch_def, **table})
@@ -109,11 +112,11 @@ def get_blocks(
     stage_indices: Sequence[int] | None = None,
     block_indices: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Return a copy of a unified architecture with some of its blocks.
+    """Return a copy of a unified architecture that has only some of its blocks.
 
     Args:
-        stage_indices, block_indices: which ones; None or empty: all. A block's index counts
-            within its stage.
+        stage_indices: stages to keep; None or empty: all.
+        block_indices: blocks to keep, counted from 0 within each stage; None or empty: all.
     """
     chosen = copy.deepcopy(arch_def)
     for key, wanted in (("stage_idx", stage_indices), ("block_idx", block_indices)):
@@ -123,12 +126,12 @@ def get_blocks(
 
 
 class FBNetBuilder:
-    """Makes layers one after the other; remembers how many channels the last one gave.
+    """Build layers one after the other; each takes the `last_depth` channels of the one before.
 
     Args:
-        width_ratio: multiplies all widths.
+        width_ratio: factor of all numbers of channels.
         bn_type: see ConvBNRelu.
-        width_divisor: widths are multiples of it.
+        width_divisor: numbers of channels are multiples of it.
         dw_skip_bn, dw_skip_relu: see IRFBlock.
     """
 
@@ -168,14 +171,14 @@ class FBNetBuilder:
     def add_last(self, stage_info: Sequence[float]) -> nn.Module:
         """Build the last 1x1 convolution from [channels, scale].
 
-        The width is channels * scale or, with a negative scale, the width so far times its
-        absolute value; without width there is no layer.
+        It has channels * scale channels or, with a negative scale, last_depth * -scale; for 0
+        channels an empty Sequential is returned.
         """
         channels, scale = stage_info
         if scale < 0:
             width = self._width(self.last_depth * -scale)
         else:
-            # a ratio below one leaves the last layer as wide as it was
+            # a width_ratio below 1 does not narrow the last layer
             width = self._width(int(channels * max(self.width_ratio, 1.0)) * scale)
         if width == 0:
             return nn.Sequential()
@@ -189,8 +192,9 @@ class FBNetBuilder:
         """Build one block.
 
         Args:
-            tcns: expansion, channels, 1, stride.
-            block_op_types: its name in PRIMITIVES, in a list.
+            tcns: [expansion, channels, 1, stride].
+            block_op_types: a list of one name in PRIMITIVES.
+            kwargs: further arguments of that op.
         """
         expansion, channels, count, stride = tcns
         op = block_op_types[0]

@@ -1,8 +1,8 @@
 """FBNet's and ChamNet's architectures as tables (arXiv 1812.03443, 1812.08934).
 
-A stage is a list of rows (op, expansion, channels, count, stride): `count` blocks in a row of which
-the first has the stride; a negative stride enlarges. The entries "backbone", "rpn", "bbox", "mask"
-and "kpts" say which stages, by number, make the part.
+A stage is a list of rows (op, expansion, channels, count, stride): `count` blocks one after the
+other, of which only the first has the stride; a negative stride enlarges the map. The entries
+"backbone", "rpn", "bbox", "mask" and "kpts" list the indices of the stages of each part.
 """
 
 from typing import Any
@@ -14,21 +14,21 @@ def add_archs(archs: dict[str, dict[str, Any]]) -> None:
     """Add architectures to MODEL_ARCH.
 
     Args:
-        archs: name -> {"block_op_type": the op of every block, a list a stage; "block_cfg":
+        archs: name -> {"block_op_type": the op of every block, one list per stage; "block_cfg":
             {"first": [channels, stride], "stages": [[[expansion, channels, count, stride], …], …],
             "last": [channels, channel scale], "backbone": [stage, …], …}}.
 
     Raises:
-        ValueError: a name is taken.
+        ValueError: an architecture of that name exists.
     """
     taken = sorted(set(archs) & set(MODEL_ARCH))
     if taken:
-        raise ValueError(f"FBNet architectures {taken} are there already; take other names")
+        raise ValueError(f"FBNet architectures {taken} exist already; choose other names")
     MODEL_ARCH.update(archs)
 
 
 def _arch(first_channels: int, stages: list[list[tuple]], **parts: list[int]) -> dict[str, Any]:
-    """Spell a table of stages out in the form that add_archs and MODEL.FBNET.ARCH_DEF take."""
+    """Convert a table of stages to the form that add_archs and MODEL.FBNET.ARCH_DEF take."""
     return {
         "block_op_type": [
             [op for op, _, _, count, _ in stage for _ in range(count)] for stage in stages

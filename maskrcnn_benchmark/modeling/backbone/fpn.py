@@ -8,10 +8,10 @@ class FPN(nn.Module):
     """Feature pyramid (arXiv 1612.03144) over consecutive feature maps.
 
     Args:
-        in_channels_list: channels of each map, finest first; 0: that map is passed over.
+        in_channels_list: channels of each of the body's maps, finest first; 0: leave that map out.
         out_channels: channels of every level.
         conv_block: `conv_block(in_channels, out_channels, kernel_size, stride=1)` builds a layer.
-        top_blocks: LastLevelMaxPool, LastLevelP6P7 or None: what makes the coarser levels.
+        top_blocks: LastLevelMaxPool or LastLevelP6P7, which add coarser levels, or None.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class FPN(nn.Module):
         self.top_blocks = top_blocks
 
     def forward(self, x: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the levels, finest first, for the body's maps `x`, finest first."""
+        """Return the levels (N, out_channels, H_i, W_i) from the body's maps, finest first."""
         maps = x[-len(self.inner_blocks) :]
         merged = None
         levels: list[Tensor] = []
@@ -52,20 +52,26 @@ class FPN(nn.Module):
 
 
 def _twice_as_large(coarse: Tensor, like: Tensor) -> Tensor:
-    """Repeat every pixel 2x2; where `like` has an odd size, the last row or column is dropped."""
+    """Repeat every pixel 2x2 and cut the result to the height and width of `like`.
+
+    Where `like` has an odd number of rows or columns, the last repeated one is dropped.
+    """
     height, width = like.shape[-2:]
     return F.interpolate(coarse, scale_factor=2, mode="nearest")[..., :height, :width]
 
 
 class LastLevelMaxPool(nn.Module):
-    """Makes P6 by taking every second pixel of P5."""
+    """Make P6 from every second pixel of P5."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [F.max_pool2d(x, kernel_size=1, stride=2)]
 
 
 class LastLevelP6P7(nn.Module):
-    """Makes RetinaNet's P6 from C5, or from P5 if it has `in_channels == out_channels`, and P7."""
+    """Make RetinaNet's P6 and P7, each by a convolution of stride 2.
+
+    P6 comes from P5 if `in_channels == out_channels`, else from C5; P7 comes from P6.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

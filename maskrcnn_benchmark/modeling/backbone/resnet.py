@@ -1,7 +1,7 @@
-"""ResNet bodies and heads of any width, after Detectron's.
+"""ResNet bodies and heads of any width (arXiv 1512.03385), built as Detectron builds them.
 
 Stage 0 is the stem ("stem", stride 4); stages 1 to 4 are "layer1" to "layer4", which Detectron
-and the paper call res2 to res5, with strides 4, 8, 16, 32.
+calls res2 to res5, with strides 4, 8, 16, 32.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,13 @@ from maskrcnn_benchmark.utils.registry import Registry
 
 
 class StageSpec(NamedTuple):
-    """One stage: its number (1 to 4), its number of blocks, whether its output is a result."""
+    """One stage of residual blocks.
+
+    Attributes:
+        index: 1 to 4.
+        block_count: number of residual blocks.
+        return_features: the body returns this stage's feature map.
+    """
 
     index: int
     block_count: int
@@ -39,7 +45,7 @@ ResNet152FPNStagesTo5 = _stages((3, 8, 36, 3), every_stage=True)
 
 
 class ResNet(nn.Module):
-    """The stem and stages that `cfg.MODEL.BACKBONE.CONV_BODY` names."""
+    """ResNet body: the stem and the stages that `cfg.MODEL.BACKBONE.CONV_BODY` names."""
 
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
@@ -74,12 +80,15 @@ class ResNet(nn.Module):
         self._freeze_backbone(cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT)
 
     def _freeze_backbone(self, freeze_at: int) -> None:
-        """Stop the gradient of the first `freeze_at` stages, the stem being the first."""
+        """Freeze the parameters of the first `freeze_at` parts; the stem is the first part."""
         for name in ["stem", *self.stages][: max(freeze_at, 0)]:
             getattr(self, name).requires_grad_(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the maps of the stages that are results, finest first, for images (N, 3, H, W)."""
+        """Return the feature maps of images (N, 3, H, W), finest first.
+
+        Stage i gives (N, RES2_OUT_CHANNELS * 2^(i - 1), H / 2^(i + 1), W / 2^(i + 1)).
+        """
         x = self.stem(x)
         results = []
         for name in self.stages:
@@ -90,13 +99,17 @@ class ResNet(nn.Module):
 
 
 class ResNetHead(nn.Module):
-    """Some last stages, applied to pooled features.
+    """The last stages of a ResNet, applied to pooled features.
 
     Args:
         block_module: name in `_TRANSFORMATION_MODULES`.
-        stages: consecutive stages; the first expects the output of the one before it.
+        stages: consecutive stages; the first takes the channels of the stage before it.
+        num_groups, width_per_group: groups of the 3x3 convolutions, and channels per group in
+            stage 1.
+        stride_in_1x1, dcn_config: see Bottleneck.
         stride_init: stride of the first stage; None: 2 (1 for stage 1).
-        dilation: of all stages; above 1, it replaces the strides.
+        res2_out_channels: channels that stage 1 returns; each later stage doubles them.
+        dilation: of the 3x3 convolutions; above 1, all strides are 1.
     """
 
     def __init__(
@@ -169,14 +182,16 @@ def _make_stage(
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions and a shortcut.
+    """Residual block: 1x1, 3x3 and 1x1 convolutions and a shortcut.
 
     Args:
-        stride_in_1x1: the stride is in the first 1x1 (MSRA's models), else in the 3x3.
-        dilation: above 1, it replaces the stride.
+        bottleneck_channels: channels of the 3x3 convolution.
+        num_groups: groups of the 3x3 convolution.
+        stride_in_1x1: True: the stride is in the first 1x1 (MSRA's models); False: in the 3x3.
+        dilation: of the 3x3 convolution; above 1, the stride is 1.
         norm_func: `norm_func(channels)` builds the norm after each convolution.
-        dcn_config: "stage_with_dcn": the 3x3 is a DFConv2d, with "with_modulated_dcn" and
-            "deformable_groups".
+        dcn_config: with a true "stage_with_dcn" the 3x3 is a DFConv2d with the settings
+            "with_modulated_dcn" and "deformable_groups"; None: a plain convolution.
     """
 
     def __init__(
@@ -239,7 +254,7 @@ def _conv3x3(
 
 
 class BaseStem(nn.Module):
-    """7x7 convolution of stride 2 and max pooling of stride 2."""
+    """Stem: 7x7 convolution of stride 2 and max pooling of stride 2."""
 
     def __init__(self, cfg: CfgNode, norm_func: Callable[[int], nn.Module]) -> None:
         super().__init__()
@@ -253,58 +268,45 @@ class BaseStem(nn.Module):
         return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 
-class BottleneckWithFixedBatchNorm(Bottleneck):
+class _BottleneckWithNorm(Bottleneck):
+    """Bottleneck whose norm the class decides."""
+
+    norm_func: Callable[[int], nn.Module]
+
+    def __init__(
+        self,
+        in_channels: int,
+        bottleneck_channels: int,
+        out_channels: int,
+        num_groups: int = 1,
+        stride_in_1x1: bool = True,
+        stride: int = 1,
+        dilation: int = 1,
+        dcn_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            bottleneck_channels,
+            out_channels,
+            num_groups,
+            stride_in_1x1,
+            stride,
+            dilation,
+            self.norm_func,
+            dcn_config,
+        )
+
+
+class BottleneckWithFixedBatchNorm(_BottleneckWithNorm):
     """Bottleneck with FrozenBatchNorm2d."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        bottleneck_channels: int,
-        out_channels: int,
-        num_groups: int = 1,
-        stride_in_1x1: bool = True,
-        stride: int = 1,
-        dilation: int = 1,
-        dcn_config: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            bottleneck_channels,
-            out_channels,
-            num_groups,
-            stride_in_1x1,
-            stride,
-            dilation,
-            FrozenBatchNorm2d,
-            dcn_config,
-        )
+    norm_func = FrozenBatchNorm2d
 
 
-class BottleneckWithGN(Bottleneck):
+class BottleneckWithGN(_BottleneckWithNorm):
     """Bottleneck with GroupNorm."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        bottleneck_channels: int,
-        out_channels: int,
-        num_groups: int = 1,
-        stride_in_1x1: bool = True,
-        stride: int = 1,
-        dilation: int = 1,
-        dcn_config: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            bottleneck_channels,
-            out_channels,
-            num_groups,
-            stride_in_1x1,
-            stride,
-            dilation,
-            group_norm,
-            dcn_config,
-        )
+    norm_func = staticmethod(group_norm)
 
 
 class StemWithFixedBatchNorm(BaseStem):
