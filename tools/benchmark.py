@@ -1,15 +1,15 @@
-"""Measure what the package promises.
+"""Measure the time and memory that the README states.
 
     python tools/benchmark.py crowd
     python tools/benchmark.py original CHECKOUT
 
 `crowd`: time and memory of matching 100, 1,000 and 5,000 ground truths with the anchors of a
-1024 x 1024 tile, against the plain computation with the whole matrix in the same run, and whether
-the indices are the same. The plain one is left out where it does not fit the memory. Some minutes.
+1024 x 1024 tile, compared with the computation on the whole IoU matrix, and whether the indices
+are the same. Where the whole matrix does not fit into memory it is left out. Some minutes.
 
-`original`: training steps and inference of Faster and Mask R-CNN (R-50-FPN) on an image of 800
-pixels, and the pasting of masks, against a checkout of the original that runs on this PyTorch
-(`python tools/apply_patches.py CHECKOUT` makes it so), a step of each in turn. Ten minutes.
+`original`: time of training steps and inference of Faster and Mask R-CNN (R-50-FPN) on an image of
+1056 x 800 pixels, and of pasting masks, compared with a checkout of the original that runs on this
+PyTorch (after `python tools/apply_patches.py CHECKOUT`). Ten minutes.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main() -> None:
     crowd.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 5000], metavar="N")
     crowd.add_argument("--size", type=image_size, default=(1024, 1024), metavar="WIDTHxHEIGHT")
     crowd.add_argument("--seed", type=int, default=0)
-    original = commands.add_parser("original", help="times beside the original's")
+    original = commands.add_parser("original", help="time compared with the original's")
     original.add_argument("checkout", type=Path, metavar="CHECKOUT")
     original.add_argument("--repeats", type=int, default=10, metavar="N")
     args = parser.parse_args()

@@ -1,1 +1,1 @@
-"""The measurements that README and docs/ show; see tools/benchmark.py."""
+"""Measurements for the README and docs/; tools/benchmark.py runs them."""

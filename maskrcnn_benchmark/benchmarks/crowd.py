@@ -1,6 +1,6 @@
-"""Time and memory of matching a crowd, against the plain computation with the whole matrix.
+"""Time and memory of matching a crowd, compared with the computation on the whole IoU matrix.
 
-Each case runs in a process of its own, so that no case finds memory that another one left.
+Each case runs in a new process, so that memory left by one case does not serve the next.
 """
 
 import math
@@ -21,13 +21,19 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 HIGH, LOW = 0.7, 0.3  # thresholds of the RPN
 STRIDES, SIZES, RATIOS = (4, 8, 16, 32, 64), (32, 64, 128, 256, 512), (0.5, 1.0, 2.0)
-DENSE_BYTES = 36  # that the whole-matrix computation holds for each pair at its peak
-MOST_REPEATS, ENOUGH_S = 5, 2.0
+DENSE_BYTES = 36  # peak memory per pair of the computation on the whole matrix
+MAX_REPEATS, ENOUGH_S = 5, 2.0  # repeat until one of them is reached
 
 
 @dataclass
 class Case:
-    """One measurement; memory in MB beyond what the process held before."""
+    """One measurement.
+
+    Attributes:
+        seconds: best time of a run.
+        extra_mb: peak memory above that before the first run, MB.
+        matches: (M,) int64: per anchor the index of its ground truth, -1 or -2.
+    """
 
     seconds: float
     extra_mb: float
@@ -35,14 +41,17 @@ class Case:
 
 
 def make_anchors(width: int, height: int) -> BoxList:
-    """Return the anchors of an FPN on an image: 261,888 on 1024 x 1024."""
+    """Return the anchors of an FPN on an image: 261,888 on 1024 x 1024 pixels."""
     grids = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in STRIDES]
     anchors = AnchorGenerator(SIZES, RATIOS, STRIDES).grid_anchors(grids)
     return BoxList(torch.cat(anchors), (width, height))
 
 
 def make_crowd(count: int, width: int, height: int, seed: int) -> BoxList:
-    """Return ground truth like a crowded tile's: sides of 6 to some hundred pixels, most small."""
+    """Return random ground truth like a crowded tile's.
+
+    Sides are log-normal with a median of 25 pixels, and at least 6 pixels.
+    """
     generator = torch.Generator().manual_seed(seed)
     limits = torch.tensor([width, height])
     sides = torch.exp(torch.randn(count, 2, generator=generator) * 0.7 + 3.2).clamp(min=6)
@@ -52,14 +61,15 @@ def make_crowd(count: int, width: int, height: int, seed: int) -> BoxList:
 
 
 def match_dense(gt: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
-    """Match with the whole matrix and [N, M, 2] intermediates, the textbook way.
+    """Match by the whole IoU matrix, with intermediate results of [N, M, 2].
 
     Args:
-        gt: (N, 4).
-        anchors: (M, 4).
+        gt: (N, 4) xyxy.
+        anchors: (M, 4) xyxy.
 
     Returns:
-        (M,) int64: index, -1 or -2.
+        (M,) int64: per anchor the index of its ground truth, -1 for background, -2 for between
+        the thresholds.
     """
     top_left = torch.max(gt[:, None, :2], anchors[None, :, :2])  # [N, M, 2]
     bottom_right = torch.min(gt[:, None, 2:], anchors[None, :, 2:])
@@ -75,7 +85,7 @@ def match_dense(gt: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
 
 
 def match_by_rows(gt: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
-    """Do what match_dense does one ground truth at a time: slow, and small enough for any crowd."""
+    """Match as match_dense, one ground truth at a time: slower, but memory does not grow with N."""
     value, index = torch.full((len(anchors),), -1.0), torch.zeros(len(anchors), dtype=torch.int64)
     forced = torch.zeros(len(anchors), dtype=torch.bool)
     areas = _areas(anchors)
@@ -96,7 +106,7 @@ def _areas(boxes: torch.Tensor) -> torch.Tensor:
 
 
 def match_streamed(gt: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
-    """Match as the package does."""
+    """Match by the package's own function."""
     return match_boxes(gt, anchors, HIGH, LOW, allow_low_quality=True)
 
 
@@ -104,11 +114,11 @@ METHODS = {"ours": match_streamed, "dense": match_dense, "rows": match_by_rows}
 
 
 def _memory_kb(name: str) -> int:
-    """Return a figure of this process from the kernel: VmRSS (held now) or VmHWM (the peak)."""
+    """Return this process's VmRSS (memory held now) or VmHWM (its peak), in kB."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(name + ":"):
             return int(line.split()[1])
-    raise RuntimeError(f"/proc/self/status does not tell {name}: this benchmark needs Linux")
+    raise RuntimeError(f"/proc/self/status has no line {name}: this benchmark needs Linux")
 
 
 def run_case(method: str, count: int, width: int, height: int, seed: int, repeat: bool) -> Case:
@@ -119,16 +129,16 @@ def run_case(method: str, count: int, width: int, height: int, seed: int, repeat
         count: number of ground truths.
         width, height: size of the image.
         seed: of the ground truth.
-        repeat: run again while that is quick, and report the best time.
+        repeat: repeat the run up to MAX_REPEATS times, while all took less than ENOUGH_S seconds.
     """
     match = METHODS[method]
     anchors = make_anchors(width, height).bbox
     gt = make_crowd(count, width, height, seed).bbox
-    match(gt[:2], anchors[:1000])  # loads what is loaded at the first use
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak until now
+    match(gt[:2], anchors[:1000])  # a first call loads libraries; it is not measured
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # reset the peak, VmHWM
     before = _memory_kb("VmRSS")
     times: list[float] = []
-    while not times or (repeat and len(times) < MOST_REPEATS and sum(times) < ENOUGH_S):
+    while not times or (repeat and len(times) < MAX_REPEATS and sum(times) < ENOUGH_S):
         start = time.perf_counter()
         matches = match(gt, anchors)
         times.append(time.perf_counter() - start)
@@ -138,7 +148,7 @@ def run_case(method: str, count: int, width: int, height: int, seed: int, repeat
 
 
 def measure(method: str, count: int, width: int, height: int, seed: int, repeat: bool) -> Case:
-    """Measure one method in a fresh process (see run_case)."""
+    """Measure one method in a new process (see run_case)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "case.pt")
         values = (method, count, width, height, seed, int(repeat), path)
@@ -151,21 +161,26 @@ def measure(method: str, count: int, width: int, height: int, seed: int, repeat:
 
 
 def available_bytes() -> int:
-    """Return how much memory the machine can still give."""
+    """Return the bytes of memory that the machine has available."""
     for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/meminfo does not tell MemAvailable: this benchmark needs Linux")
+    raise RuntimeError("/proc/meminfo has no line MemAvailable: this benchmark needs Linux")
 
 
 def crowd_table(counts: list[int], width: int, height: int, seed: int) -> Iterator[str]:
-    """Measure ours against the dense computation for each number of ground truths.
+    """Compare match_streamed with match_dense for several numbers of ground truths.
 
-    Where the dense one does not fit the memory it is not run, and the indices are compared with
+    Where match_dense does not fit into memory it is not run, and the indices are compared with
     those of match_by_rows.
 
+    Args:
+        counts: numbers of ground truths.
+        width, height: size of the image, pixels.
+        seed: of the ground truth.
+
     Yields:
-        The lines of a table.
+        the lines of a table.
     """
     number = len(make_anchors(width, height))
     yield f"{number} anchors on {width} x {height}, {torch.get_num_threads()} threads"

@@ -1,4 +1,4 @@
-"""Times of this package beside those of the original, in one run, a step of each in turn."""
+"""Time of steps of this package and of the original, measured alternately in one run."""
 
 import os
 import statistics
@@ -26,14 +26,22 @@ CASES = (  # name, task, config file
 
 
 class Worker:
-    """A process that does one task with the package of one checkout, a step at a time."""
+    """A process that runs one task with the package of one checkout, step by step.
+
+    Args:
+        checkout: folder that holds maskrcnn_benchmark.
+        task, config, weights: see side_by_side_worker.
+
+    Attributes:
+        result: checksum of the task's first step, which is not timed.
+    """
 
     def __init__(self, checkout: Path, task: str, config: Path, weights: Path):
         paths = [str(checkout), os.environ.get("PYTHONPATH")]
         command = [sys.executable, "-c", WORKER.read_text(encoding="utf-8")]
         self._process = subprocess.Popen(
             [*command, task, str(config), str(weights)],
-            cwd=weights.parent,  # not a checkout: "maskrcnn_benchmark" is found by PYTHONPATH alone
+            cwd=weights.parent,  # no checkout, so that PYTHONPATH alone decides which package
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -43,7 +51,7 @@ class Worker:
         self.result = self._read()
 
     def step(self) -> float:
-        """Do one step; return its seconds."""
+        """Run one step and return its seconds."""
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         return self._read()
@@ -57,8 +65,8 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             raise ValueError(
-                f"{self._checkout} does not run (see above). The original needs our patch for a "
-                f"current PyTorch: python tools/apply_patches.py {self._checkout} --only 6"
+                f"{self._checkout} does not run (its error is above). The original needs our patch "
+                f"for a current PyTorch: python tools/apply_patches.py {self._checkout} --only 6"
             )
         return float(line)
 
@@ -67,18 +75,18 @@ def compare(original: Path, repeats: int) -> Iterator[str]:
     """Measure each of CASES on both packages, on the CPU.
 
     Args:
-        original: a checkout of the original that runs (see patches/).
-        repeats: timed steps of each package; one more before them is not timed.
+        original: a checkout of the original that runs on this PyTorch (see patches/README.md).
+        repeats: timed steps of each package; one step before them is not timed.
 
     Yields:
-        The lines of a table: best seconds of each, the ratio of the best, and of the medians.
+        the lines of a table: best seconds of each, the ratio of the best, and of the medians.
 
     Raises:
         ValueError: the checkout does not run.
     """
     if not (original / "maskrcnn_benchmark").is_dir():
         raise ValueError(f"{original} is no checkout: it has no folder maskrcnn_benchmark")
-    yield f"{torch.get_num_threads()} threads, {repeats} steps of each in turn; seconds of the best"
+    yield f"{torch.get_num_threads()} threads, {repeats} steps of each, alternating; best seconds"
     yield f"{'':36} {'original':>9} {'ours':>8} {'ratio':>6} {'of medians':>10}  same result"
     for name, task, config in CASES:
         ours, theirs, same = _measure(original.resolve(), task, configs_folder() / config, repeats)
@@ -93,7 +101,7 @@ def compare(original: Path, repeats: int) -> Iterator[str]:
 def _measure(
     original: Path, task: str, config: Path, repeats: int
 ) -> tuple[list[float], list[float], bool]:
-    """Return the seconds of ours and of the original, and whether the first results are equal."""
+    """Return our and the original's seconds per step, and whether the first results are equal."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, "weights.pth")
         if task != "paste":
@@ -106,10 +114,10 @@ def _measure(
 
 
 def _save_weights(config: Path, path: Path) -> None:
-    """Save first weights with which the model finds about as many objects as a trained one."""
+    """Save random weights with which a model detects about as many objects as a trained one."""
     settings = cfg.clone()
     settings.merge_from_file(str(config))
     torch.manual_seed(0)
     state = build_detection_model(settings).state_dict()
-    state["roi_heads.box.predictor.cls_score.weight"] *= 30  # else no class reaches 0.05
+    state["roi_heads.box.predictor.cls_score.weight"] *= 30  # so that scores reach 0.05
     torch.save(state, path)

@@ -1,8 +1,8 @@
-"""The process that works for side_by_side: it must run on the original's package as on ours.
+"""The worker process of side_by_side, which must run on the original's package and on ours.
 
-Started with `python -c` and the text of this file, so that "maskrcnn_benchmark" is whatever
-PYTHONPATH says. Arguments: task, config file, file with the weights. It answers each line on its
-input with one on its output: first a checksum of the task's result, then seconds.
+It is started as `python -c TEXT_OF_THIS_FILE TASK CONFIG_FILE WEIGHTS_FILE`, so that PYTHONPATH
+decides which "maskrcnn_benchmark" is imported. It prints a checksum of the first step's result;
+then, for each line of input, it runs a step and prints its seconds.
 """
 
 import sys
@@ -23,14 +23,14 @@ PASTE_SIDE, PASTE_COUNT, PASTE_LARGEST = 4000, 100, 400
 
 
 def make_boxes(count, width, height, largest):
-    """Return boxes with sides of 20 to `largest` pixels, wholly inside the image."""
+    """Return boxes with sides of 20 to `largest` pixels that lie inside the image."""
     sides = 20 + torch.rand(count, 2) * (largest - 20)
     corner = torch.rand(count, 2) * (torch.tensor([width, height]) - sides - 1)
     return BoxList(torch.cat([corner, corner + sides], dim=1), (width, height), mode="xyxy")
 
 
 def make_target():
-    """Return ground truth with labels of COCO's 80 classes and octagons as masks."""
+    """Return ground truth with labels of COCO's 80 classes and octagonal masks."""
     target = make_boxes(OBJECTS, WIDTH, HEIGHT, 300)
     target.add_field("labels", torch.arange(OBJECTS) % 80 + 1)
     outlines = []
@@ -44,7 +44,7 @@ def make_target():
 
 
 def make_training(model):
-    """Return a function that does one training step and gives the sum of the losses."""
+    """Return a function that runs one training step and returns the sum of the losses."""
     optimizer = make_optimizer(cfg, model.train())
     image, target = torch.randn(1, 3, HEIGHT, WIDTH), make_target()
 
@@ -59,7 +59,7 @@ def make_training(model):
 
 
 def make_inference(model):
-    """Return a function that finds objects in one image and gives the sum of their scores."""
+    """Return a function that detects objects in one image and returns the sum of their scores."""
     image = torch.randn(1, 3, HEIGHT, WIDTH)
     model.eval()
 
@@ -71,7 +71,7 @@ def make_inference(model):
 
 
 def make_pasting():
-    """Return a function that pastes masks into a large image and gives the masks."""
+    """Return a function that pastes masks into a large image and returns the pasted masks."""
     boxes = make_boxes(PASTE_COUNT, PASTE_SIDE, PASTE_SIDE, PASTE_LARGEST)
     masks = torch.rand(PASTE_COUNT, 1, 28, 28)
     masker = Masker()
@@ -83,7 +83,7 @@ def make_pasting():
 
 
 def make_step(task, config_file, weights):
-    """Return the function of a task: "train", "test" or "paste"."""
+    """Return the step function of a task: "train", "test" or "paste"."""
     torch.manual_seed(0)
     if task == "paste":
         return make_pasting()

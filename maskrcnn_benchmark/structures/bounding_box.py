@@ -1,4 +1,4 @@
-"""A set of boxes on one image, with fields that belong to the boxes.
+"""The boxes of one image, with fields that hold a value per box.
 
 Boxes are pixel indices, x right, y down, both ends included: ``width = x2 - x1 + 1``, so the box
 (3, 4, 12, 8) is 10 pixels wide and 5 high, and fills columns 3..12 of its image.
@@ -14,24 +14,26 @@ FLIP_LEFT_RIGHT = 0
 FLIP_TOP_BOTTOM = 1
 
 MODES = ("xyxy", "xywh")
-# Tensor fields of float points (N, ..., 2) that lie on the image and so move with the boxes. Their
-# coordinates are edges, not pixel indices: an object that fills columns 3..12 spans x = 3 .. 13.
+# Names of fields that hold points on the image, float tensors (N, ..., 2), which change with the
+# boxes. Their coordinates are edges, not pixel indices: an object that fills columns 3..12 spans
+# x = 3 .. 13.
 GEOMETRIC_FIELDS = ("corners",)
 _PLAIN = (torch.Tensor, np.ndarray, list, tuple)
 
 
 class BoxList:
-    """Boxes of one image; tensor-like indexing keeps boxes and fields together.
+    """Boxes of one image; indexing a BoxList indexes its boxes and fields alike.
 
-    A field is a value per box. Tensors, arrays and lists (labels, scores …) do not change when the
-    image is resized, flipped or cropped, except those named in GEOMETRIC_FIELDS; any other object
-    (SegmentationMask, Keypoints, another BoxList) changes by its own resize / transpose / crop.
+    A field holds a value per box. Tensors, arrays and lists (labels, scores …) do not change when
+    the image is resized, flipped or cropped, except those named in GEOMETRIC_FIELDS; any other
+    object (SegmentationMask, Keypoints, another BoxList) changes by its own resize / transpose /
+    crop.
 
-    `BoxList.checks_field_lengths = False` accepts fields of any length everywhere, for projects
-    that rely on it (siam-mot gives an id a proposal to a box a proposal and class).
+    After `BoxList.checks_field_lengths = False` fields may have any length. Some projects rely on
+    that (siam-mot: boxes per proposal and class, but ids per proposal).
 
     Args:
-        bbox: (N, 4) tensor or nested list, taken as float32.
+        bbox: (N, 4) tensor or nested list; converted to float32.
         image_size: (width, height) of the image in pixels.
         mode: "xyxy" (both ends included) or "xywh" (``w = x2 - x1 + 1``).
 
@@ -58,8 +60,8 @@ class BoxList:
 
         Args:
             field: its name.
-            field_data: one value per box; anything without a length is taken as it is. Those named
-                in GEOMETRIC_FIELDS become tensors.
+            field_data: one value per box, or any object without a length. If the name is in
+                GEOMETRIC_FIELDS, it is converted to a tensor.
 
         Raises:
             ValueError: the length is not the number of boxes.
@@ -76,7 +78,11 @@ class BoxList:
         self.extra_fields[field] = field_data
 
     def get_field(self, field: str) -> Any:
-        """Return a field by its name (KeyError where there is none)."""
+        """Return the field of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
         return self.extra_fields[field]
 
     def has_field(self, field: str) -> bool:
@@ -97,7 +103,13 @@ class BoxList:
         mode: str | None = None,
         change: Callable[[str, Any], Any] | None = None,
     ) -> "BoxList":
-        """Make a list with other boxes and this one's name and fields, each passed to `change`."""
+        """Return a BoxList with other boxes, this one's image name and its fields.
+
+        Args:
+            boxes: (N, 4).
+            size, mode: of the new list; None: as in this one.
+            change: `change(name, value)` returns the new value of a field; None: unchanged.
+        """
         new = BoxList(boxes, self.size if size is None else size, mode or self.mode)
         new.image_name = self.image_name
         for name, value in self.extra_fields.items():
@@ -112,12 +124,14 @@ class BoxList:
         move_points: Callable[[torch.Tensor], torch.Tensor],
         move_object: Callable[[Any], Any],
     ) -> "BoxList":
-        """Make a list of moved boxes and of this one's fields, moved too where they have a place.
+        """Return a BoxList of moved boxes, whose fields are moved too, in this one's mode.
 
         Args:
-            boxes, size, mode: of the new list, which comes back in this one's mode.
-            move_points: for geometric fields.
-            move_object: for objects that move by themselves.
+            boxes: the moved boxes (N, 4).
+            size: (width, height) of the new image, pixels.
+            mode: of `boxes`.
+            move_points: moves points (N, ..., 2) of the fields named in GEOMETRIC_FIELDS.
+            move_object: moves fields that are objects, such as masks.
         """
 
         def change(name: str, value: Any) -> Any:
@@ -128,7 +142,7 @@ class BoxList:
         return self._derive(boxes, size, mode, change).convert(self.mode)
 
     def convert(self, mode: str) -> "BoxList":
-        """Return the boxes in another mode, "xyxy" or "xywh" (itself where it is that already)."""
+        """Return the boxes in the mode "xyxy" or "xywh"; this list itself if that is its mode."""
         _check_mode(mode)
         if mode == self.mode:
             return self
@@ -148,7 +162,8 @@ class BoxList:
         """Return the boxes on the image resized to `size`.
 
         Args:
-            size: (width, height) in pixels; further arguments go to the fields' own resize.
+            size: (width, height) in pixels.
+            args, kwargs: further arguments for the fields' own resize.
         """
         ratio_x, ratio_y = (
             float(new) / float(old) for new, old in zip(size, self.size, strict=True)
@@ -172,8 +187,8 @@ class BoxList:
         """Return the boxes on the flipped image.
 
         Args:
-            method: FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM. Either takes column (row) i to
-                ``length - 1 - i``; edges, as in "corners", go from x to ``length - x``.
+            method: FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM. Column (row) i becomes ``length - 1 - i``;
+                an edge at x, as in "corners", becomes ``length - x``.
 
         Raises:
             NotImplementedError: any other method.
@@ -196,11 +211,13 @@ class BoxList:
         )
 
     def crop(self, box: Sequence[Any]) -> "BoxList":
-        """Return the boxes on the cropped image, cut at its border (boxes outside become empty).
+        """Return the boxes on the cropped image, clipped to it (boxes outside become empty).
+
+        The field "corners" is moved and not clipped, since a clipped oriented box would no longer
+        be a rectangle.
 
         Args:
-            box: (x1, y1, x2, y2); the cropped image is x2 - x1 wide and y2 - y1 high. "corners"
-                are moved and not cut: an oriented box cut off would be another shape.
+            box: (x1, y1, x2, y2), pixels; the cropped image is x2 - x1 wide and y2 - y1 high.
         """
         width, height = box[2] - box[0], box[3] - box[1]
 
@@ -224,25 +241,25 @@ class BoxList:
         )
 
     def __getitem__(self, item: Any) -> "BoxList":
-        """Return the boxes picked by a slice, a mask or a list or tensor of indices."""
+        """Return the boxes that a slice, a boolean mask or a list or tensor of indices selects."""
         return self._derive(self.bbox[item], change=lambda _, value: _pick(value, item))
 
     def __len__(self) -> int:
         return self.bbox.shape[0]
 
     def clip_to_image(self, remove_empty: bool = True) -> "BoxList":
-        """Cut the boxes at the image's border, in this list itself.
+        """Clip the boxes to the image, in place.
 
         Args:
-            remove_empty: return only the boxes with x2 > x1 and y2 > y1 afterwards.
+            remove_empty: return only the boxes that have x2 > x1 and y2 > y1 afterwards.
 
         Returns:
-            This list, or a list of the boxes that are left.
+            this list, or a list of the boxes that remain.
         """
         limits = (self.size[0] - 1, self.size[1] - 1) * 2
         ends = self._split_into_xyxy()
         cut = torch.cat([e.clamp(min=0, max=m) for e, m in zip(ends, limits, strict=True)], dim=-1)
-        # A new tensor and not an edit in place: the old one may be a view that autograd watches.
+        # Not in place: self.bbox may be a view of a tensor that autograd needs unchanged.
         self.bbox = BoxList(cut, self.size).convert(self.mode).bbox
         if not remove_empty:
             return self
@@ -260,10 +277,10 @@ class BoxList:
 
         Args:
             fields: a name or names.
-            skip_missing: leave out what is not there.
+            skip_missing: leave out the fields that do not exist.
 
         Raises:
-            KeyError: a field is missing and `skip_missing` is off.
+            KeyError: a field does not exist and `skip_missing` is False.
         """
         names = fields if isinstance(fields, (list, tuple)) else [fields]
         missing = [name for name in names if not self.has_field(name)]
@@ -283,7 +300,7 @@ class BoxList:
 
 
 def check_flip(method: int) -> None:
-    """Raise NotImplementedError for a flip that structures do not know."""
+    """Raise NotImplementedError unless `method` is one of the two flips."""
     if method not in (FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM):
         raise NotImplementedError(
             f"only FLIP_LEFT_RIGHT (0) and FLIP_TOP_BOTTOM (1) are known, got {method!r}"
@@ -301,11 +318,11 @@ def _xy(like: torch.Tensor, x: Any, y: Any) -> torch.Tensor:
 
 
 def numbers_of(item: Any, length: int) -> list[int]:
-    """Return the positions that a tensor's index picks from a sequence of that length.
+    """Return the positions that an index of a tensor selects in a sequence.
 
     Args:
         item: a number, a slice, a boolean mask or indices, as list or tensor.
-        length: of the sequence.
+        length: number of elements of the sequence.
     """
     if isinstance(item, slice):
         return list(range(length))[item]
@@ -316,7 +333,7 @@ def numbers_of(item: Any, length: int) -> list[int]:
 
 
 def _pick(value: Any, item: Any) -> Any:
-    """Index a field; arrays and lists take the same kinds of index as tensors."""
+    """Index a field; arrays and lists accept the same kinds of index as tensors."""
     if not isinstance(value, (np.ndarray, list, tuple)):
         return value[item]
     numbers = numbers_of(item, len(value))

@@ -19,7 +19,7 @@ class ImageList:
         self.image_sizes = image_sizes
 
     def to(self, *args: Any, **kwargs: Any) -> "ImageList":
-        """Return the images cast as torch.Tensor.to does; the sizes stay."""
+        """Return the images moved or cast as by torch.Tensor.to; the sizes stay."""
         return ImageList(self.tensors.to(*args, **kwargs), self.image_sizes)
 
 
@@ -27,13 +27,17 @@ def to_image_list(tensors: Any, size_divisible: int = 0) -> ImageList:
     """Put images into one batch, padded with zeros to the largest height and width.
 
     Args:
-        tensors: an ImageList (returned as it is), a (C, H, W) or (N, C, H, W) tensor, or a list or
-            tuple of (C, H, W) tensors.
-        size_divisible: if > 0, height and width of the batch are rounded up to multiples of this.
+        tensors: an ImageList (returned unchanged), a (C, H, W) or (N, C, H, W) tensor, or a list
+            or tuple of (C, H, W) tensors.
+        size_divisible: if > 0, height and width of the batch are rounded up to multiples of this,
+            pixels.
+
+    Returns:
+        the batch, (N, C, H, W), and the (height, width) of each image before padding.
 
     Raises:
-        TypeError: anything else.
-        ValueError: a tensor with another number of dimensions.
+        TypeError: `tensors` is of another type.
+        ValueError: a tensor has another number of dimensions.
     """
     if isinstance(tensors, ImageList):
         return tensors

@@ -1,11 +1,12 @@
-"""Oriented boxes: overlap, suppression, and the boxes that masks make.
+"""Oriented boxes: overlap, suppression, and boxes from masks.
 
 Corners are (N, 4, 2) float pixels, x right, y down, in either sense of rotation. They are edges
 and not pixel indices (no + 1): an object that fills columns 3..12 spans x = 3 .. 13, and the
 BoxList box (3, 4, 12, 8) has the corners (3, 4), (13, 4), (13, 9), (3, 9).
 
-Labels of DOTA are any quadrilaterals. One that is not convex counts as its two triangles, with
-the sign of their sense of rotation, so that a self-crossing one counts as in DOTA's own kit.
+DOTA's labels are arbitrary quadrilaterals. One that is not convex is split into two triangles,
+whose areas have the sign of their sense of rotation; for quadrilaterals that cross themselves this
+gives the areas that DOTA's development kit computes.
 """
 
 from collections.abc import Iterator
@@ -13,13 +14,13 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-_ROWS = 512  # rows and columns of a block of pairs that are looked at together
-_PAIRS = 2**15  # pairs whose polygons are clipped in one step
-_CORNERS_MOST = 12  # of a clipped quadrilateral: 8, and some to spare for rounding
+_ROWS = 512  # boxes per block; the pairs of two blocks are compared together
+_PAIRS = 2**15  # pairs of polygons that are clipped together
+_MAX_CORNERS = 12  # room for a clipped quadrilateral: 8 corners, and 4 more due to rounding
 
 
 def corners_to_hbb(corners: np.ndarray) -> np.ndarray:
-    """Return the upright boxes (N, 4) x1 y1 x2 y2 around corners (N, 4, 2), edges like them."""
+    """Return the upright boxes (N, 4) x1 y1 x2 y2 around corners (N, 4, 2); both are edges."""
     corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
@@ -37,24 +38,24 @@ def oriented_iou(corners_a: np.ndarray, corners_b: np.ndarray) -> np.ndarray:
         corners_b: (M, 4, 2).
 
     Returns:
-        (N, M) float64. Only pairs whose upright boxes overlap are worked out; the rest is 0.
+        (N, M) float64, computed for the pairs whose upright boxes overlap; the others are 0.
     """
     a, b = _Quads(corners_a), _Quads(corners_b)
     iou = np.zeros((len(a), len(b)))
-    for rows, columns in _touching_pairs(a, b):
+    for rows, columns in _overlapping_pairs(a, b):
         iou[rows, columns] = _iou_of_pairs(a, rows, b, columns)
     return iou
 
 
 def oriented_nms(corners: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarray:
-    """Drop the boxes that overlap a better one.
+    """Apply greedy non-maximum suppression to oriented boxes.
 
-    Boxes are taken by falling score, a block at a time, so that memory grows with N alone.
+    The boxes are processed in blocks by falling score, so that memory is proportional to N.
 
     Args:
         corners: (N, 4, 2).
-        scores: (N,); among equals the first one goes first.
-        iou_threshold: a box whose IoU with a better kept one is above this is dropped.
+        scores: (N,); boxes of equal score keep their order.
+        iou_threshold: a box is dropped if its IoU with a kept box of higher score is above this.
 
     Returns:
         (K,) int64: indices of the kept boxes by falling score.
@@ -72,27 +73,28 @@ def oriented_nms(corners: np.ndarray, scores: np.ndarray, iou_threshold: float) 
 def _suppressed(
     quads: "_Quads", kept: np.ndarray, block: np.ndarray, iou_threshold: float
 ) -> np.ndarray:
-    """Say which boxes of a block (n,) overlap a kept one too much."""
-    dead = np.zeros(len(block), dtype=bool)
-    for rows, columns in _touching_pairs(quads.take(kept), quads.take(block)):
-        alive = ~dead[columns]
-        rows, columns = kept[rows[alive]], columns[alive]
+    """Return which boxes of a block (n,) have an IoU with a kept box above the threshold."""
+    dropped = np.zeros(len(block), dtype=bool)
+    for rows, columns in _overlapping_pairs(quads.take(kept), quads.take(block)):
+        remaining = ~dropped[columns]
+        rows, columns = kept[rows[remaining]], columns[remaining]
         too_much = _above(quads, rows, block[columns], iou_threshold)
-        dead[columns[too_much]] = True
-    return dead
+        dropped[columns[too_much]] = True
+    return dropped
 
 
 def _greedy(quads: "_Quads", block: np.ndarray, iou_threshold: float) -> np.ndarray:
-    """Say which boxes of one block (n,), by falling score, outlive the better ones of the block."""
+    """Return which boxes of one block (n,), sorted by falling score, suppression keeps."""
     members = quads.take(block)
     kept = np.ones(len(block), dtype=bool)
+    # per box the later boxes of the block that overlap it too much
     worse: dict[int, list[np.ndarray]] = {}
-    for rows, columns in _touching_pairs(members, members):
+    for rows, columns in _overlapping_pairs(members, members):
         later = rows < columns
         rows, columns = rows[later], columns[later]
         too_much = _above(members, rows, columns, iou_threshold)
         rows, columns = rows[too_much], columns[too_much]
-        starts = np.flatnonzero(np.diff(rows, prepend=-1))  # the pairs come by row
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))  # the pairs are sorted by row
         for row, some in zip(rows[starts], np.split(columns, starts)[1:], strict=True):
             worse.setdefault(int(row), []).append(some)
     for row in sorted(worse):
@@ -105,8 +107,9 @@ def _greedy(quads: "_Quads", block: np.ndarray, iou_threshold: float) -> np.ndar
 def _above(
     quads: "_Quads", first: np.ndarray, second: np.ndarray, iou_threshold: float
 ) -> np.ndarray:
-    """Say which pairs (P,) of boxes have an IoU above the threshold."""
-    # the overlap of the upright boxes bounds the polygons', where both are convex
+    """Return which pairs (P,) of boxes have an IoU above the threshold."""
+    # Two convex polygons overlap by at most the overlap of their upright boxes, which is quick to
+    # compute; polygons are clipped only where this bound leaves the question open.
     low = np.maximum(quads.hbb[first, :2], quads.hbb[second, :2])
     high = np.minimum(quads.hbb[first, 2:], quads.hbb[second, 2:])
     areas = np.stack([quads.area[first], quads.area[second]])
@@ -120,10 +123,20 @@ def _above(
 
 
 class _Quads:
-    """Quadrilaterals as convex pieces, each with a sign.
+    """Quadrilaterals, each as two convex pieces with a sign.
+
+    A convex quadrilateral is its own first piece, and its second piece has no area; any other is
+    two triangles. The sum of sign times area over the pieces is the quadrilateral's area.
 
     Args:
         corners: (N, 4, 2).
+
+    Attributes:
+        hbb: (N, 4) upright boxes x1 y1 x2 y2.
+        convex: (N,) bool.
+        area: (N,) square pixels.
+        pieces: (N, 2, 4, 2) corners of the pieces, in the positive sense (from x towards y).
+        signs: (N, 2) 1, -1, or 0 for a piece without area.
     """
 
     def __init__(self, corners: np.ndarray) -> None:
@@ -145,21 +158,21 @@ class _Quads:
         return len(self.area)
 
     def take(self, index: np.ndarray) -> "_Quads":
-        """Return some of them."""
+        """Return the quadrilaterals at the positions `index`."""
         new = object.__new__(_Quads)
         for name, value in vars(self).items():
             setattr(new, name, value[index])
         return new
 
 
-def _touching_pairs(a: _Quads, b: _Quads) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the pairs (P,), (P,) whose upright boxes overlap, in parts of bounded size."""
+def _overlapping_pairs(a: _Quads, b: _Quads) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the index pairs (P,), (P,) whose upright boxes overlap, in parts of bounded size."""
     for top in range(0, len(a), _ROWS):
         ax1, ay1, ax2, ay2 = a.hbb[top : top + _ROWS].T[:, :, None]
         for left in range(0, len(b), _ROWS):
             bx1, by1, bx2, by2 = b.hbb[left : left + _ROWS].T
-            touch = (ax1 < bx2) & (bx1 < ax2) & (ay1 < by2) & (by1 < ay2)
-            rows, columns = np.divmod(np.flatnonzero(touch), touch.shape[1])
+            overlap = (ax1 < bx2) & (bx1 < ax2) & (ay1 < by2) & (by1 < ay2)
+            rows, columns = np.divmod(np.flatnonzero(overlap), overlap.shape[1])
             if len(rows):
                 yield rows + top, columns + left
 
@@ -186,20 +199,20 @@ def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _signed_areas(polygons: np.ndarray) -> np.ndarray:
     """Return the areas (...) of polygons (..., K, 2), positive from x towards y."""
-    local = polygons - polygons[..., :1, :]  # large coordinates would cost digits
+    local = polygons - polygons[..., :1, :]  # products of large coordinates would lose digits
     return _cross(local, np.roll(local, -1, axis=-2)).sum(axis=-1) / 2
 
 
 def _shared_area(subject: np.ndarray, window: np.ndarray) -> np.ndarray:
     """Return the area (P,) of the intersection of convex quadrilaterals of positive sense.
 
-    Each side of the window in turn cuts off what lies outside it (Sutherland and Hodgman, 1974).
+    The subject is cut along each side of the window (Sutherland and Hodgman, 1974).
 
     Args:
         subject, window: (P, 4, 2).
     """
     origin = window[:, :1]
-    points = np.zeros((len(subject), _CORNERS_MOST, 2))
+    points = np.zeros((len(subject), _MAX_CORNERS, 2))
     points[:, :4], window = subject - origin, window - origin
     count = np.full(len(subject), 4)
     for side in range(4):
@@ -211,15 +224,15 @@ def _shared_area(subject: np.ndarray, window: np.ndarray) -> np.ndarray:
 def _cut(
     points: np.ndarray, count: np.ndarray, start: np.ndarray, direction: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut polygons along lines and keep what lies on the positive side.
+    """Cut each polygon along a line and keep the part on the line's positive side.
 
     Args:
-        points: (P, K, 2), the first `count` of each row are its corners.
+        points: (P, K, 2), of which the first `count` per row are the polygon's corners.
         count: (P,).
-        start, direction: (P, 1, 2) of the lines.
+        start, direction: (P, 1, 2), a point on each line and its direction.
 
     Returns:
-        Points, the unused ones repeating the first, and counts.
+        the new points (unused ones repeat the first) and counts, of the same shapes.
     """
     index = np.arange(points.shape[1])
     used = index < count[:, None]
@@ -249,16 +262,16 @@ def masks_to_corners(
 ) -> np.ndarray:
     """Return the smallest oriented box around the largest part of each mask.
 
-    The outline is found between the mask's own cells, where the probability passes the threshold,
-    and scaled to the box: no mask is ever as large as the image.
+    The outline is computed on the M x M cells of the mask and scaled to the box, so that no mask
+    of the image's size is needed.
 
     Args:
         mask_probs: (N, M, M) probabilities over the boxes.
         boxes_xyxy: (N, 4) in the BoxList convention, both ends included.
-        threshold: probability from which a pixel belongs to the object.
+        threshold: least probability of a pixel that belongs to the object.
 
     Returns:
-        (N, 4, 2) float64; the box's own corners where a mask is empty.
+        (N, 4, 2) float64; the corners of the upright box where a mask is empty.
     """
     mask_probs = np.asarray(mask_probs, dtype=np.float32)
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
@@ -276,10 +289,11 @@ def masks_to_corners(
 
 
 def _outline(probs: np.ndarray, threshold: float) -> np.ndarray:
-    """Return points (K, 2) on the outline of a mask's largest part, in cells from its corner.
+    """Return points (K, 2) on the outline of a mask's largest part, in cells from its top left.
 
-    Between the centres of neighbouring cells the probability is taken as linear; outside the mask
-    it is 0, so that a full mask ends at the mask's border.
+    The outline passes where the probability, interpolated linearly between the centres of
+    neighbouring cells, equals the threshold. Outside the mask it is 0, and the points are clipped
+    to the mask, so that the outline of a full mask is the mask's border.
     """
     padded = np.pad(probs, 1)
     parts, labels, stats, _ = cv2.connectedComponentsWithStats(
@@ -295,5 +309,5 @@ def _outline(probs: np.ndarray, threshold: float) -> np.ndarray:
         inside_value, outside_value = padded[rows, columns], outside[rows, columns]
         share = (inside_value - threshold) / (inside_value - outside_value)
         outline.append(np.stack([columns + share * step[1], rows + share * step[0]], axis=1))
-    # centre of padded cell 1 is half a cell into the mask
+    # index 1 of the padded mask is the first cell, whose centre is 0.5 cells from the border
     return np.clip(np.concatenate(outline) - 0.5, 0, probs.shape[0])

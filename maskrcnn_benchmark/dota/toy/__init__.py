@@ -1,4 +1,4 @@
-"""Drawn aerial-like scenes with exact oriented labels."""
+"""Drawn scenes that resemble aerial images, with exact oriented labels."""
 
 from maskrcnn_benchmark.dota.toy.scenes import TOY_CLASSES, draw_scene, write_toy_set
 

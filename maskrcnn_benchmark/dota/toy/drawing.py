@@ -1,7 +1,7 @@
-"""How the objects of a toy scene look from above.
+"""Drawing of the objects of a toy scene, seen from above.
 
-An object is drawn in its own unit frame: x from -0.5 (rear) to 0.5 (front), y from -0.5 (left) to
-0.5 (right). Each outline reaches all four sides, so that the frame's corners are the exact label.
+An object is drawn in its unit frame: x from -0.5 (rear) to 0.5 (front), y from -0.5 (left) to 0.5
+(right). Each outline reaches all four sides, so that the frame's corners are the exact label.
 Colours are BGR.
 """
 
@@ -13,11 +13,11 @@ import numpy as np
 
 from maskrcnn_benchmark.dota.toy.layout import Placed, rotation
 
-SHIFT = 4  # cv2 takes fixed-point coordinates: sixteenths of a pixel
+SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates: sixteenths of a pixel
 Colour = Sequence[float] | np.ndarray
 
 WHITE, DARK = (236, 238, 238), (42, 38, 36)
-HEIGHTS = {  # of shadows, in pixels at scale 1
+HEIGHTS = {  # of the objects, which their shadows show, in pixels at scale 1
     "plane": 9.0,
     "small-vehicle": 4.0,
     "large-vehicle": 8.0,
@@ -38,14 +38,14 @@ POOL_PAINTS = ((225, 190, 75), (210, 200, 110), (235, 205, 130), (200, 165, 60))
 
 
 def fill(image: np.ndarray, points: np.ndarray, colour: Colour) -> None:
-    """Fill a polygon (N, 2), edges smoothed, coordinates to a sixteenth of a pixel."""
-    # OpenCV's whole numbers are pixels' middles, ours are edges
+    """Fill a polygon (N, 2), in place, with smooth edges, to a sixteenth of a pixel."""
+    # integer coordinates are pixel centres for OpenCV, and edges here
     fixed = np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)
     cv2.fillPoly(image, [fixed], tuple(map(float, colour)), cv2.LINE_AA, SHIFT)
 
 
 def line(image: np.ndarray, points: np.ndarray, colour: Colour, width: float) -> None:
-    """Draw a straight stroke between two points (2, 2), of any width in pixels."""
+    """Draw a straight line between two points (2, 2), in place, `width` pixels wide."""
     along = points[1] - points[0]
     length = float(np.hypot(*along))
     if length == 0:
@@ -56,12 +56,17 @@ def line(image: np.ndarray, points: np.ndarray, colour: Colour, width: float) ->
 
 
 def draw_object(image: np.ndarray, item: Placed, rng: np.random.Generator) -> None:
-    """Draw one object."""
+    """Draw one object in place; `rng` decides its colours and variants."""
     PAINTERS[item.name](Pen(image, item, rng), rng)
 
 
 def draw_shadow(mask: np.ndarray, item: Placed, sun: np.ndarray, scale: float) -> None:
-    """Add an object's shadow to a mask (H, W), 255 where it is darkest."""
+    """Draw an object's shadow into a mask (H, W) of shadows, where 255 is darkest.
+
+    Args:
+        sun: the direction of shadows, unit vector (2,).
+        scale: of the scene, at most 1.
+    """
     height = HEIGHTS.get(item.name)
     if height is None:
         return
@@ -71,7 +76,7 @@ def draw_shadow(mask: np.ndarray, item: Placed, sun: np.ndarray, scale: float) -
 
 
 class Pen:
-    """Draws into an image in an object's unit frame."""
+    """A pen that draws into an image, in an object's unit frame."""
 
     def __init__(self, image: np.ndarray, item: Placed, rng: np.random.Generator):
         self.image = image
@@ -79,28 +84,30 @@ class Pen:
         self.light = rng.uniform(0.85, 1.05)
 
     def shape(self, outline: np.ndarray, colour: Colour) -> None:
+        """Fill a polygon (N, 2)."""
         points = self.item.to_image(np.asarray(outline) * (self.item.length, self.item.width))
         fill(self.image, points, np.array(colour) * self.light)
 
     def box(self, x1: float, y1: float, x2: float, y2: float, colour: Colour) -> None:
+        """Fill a rectangle."""
         self.shape(np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]), colour)
 
 
 def mirrored(half: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Complete an outline given for y >= 0, from front to rear."""
+    """Return the outline (2N, 2) whose half with y >= 0 is given, from front to rear."""
     right = np.array(half)
     return np.concatenate([right, right[::-1] * (1, -1)])
 
 
 def rounded(cut_x: float, cut_y: float) -> np.ndarray:
-    """A unit box with its corners cut."""
+    """Return the outline of the unit box, its corners cut off by (cut_x, cut_y)."""
     return mirrored(
         [(0.5, 0.5 - cut_y), (0.5 - cut_x, 0.5), (-0.5 + cut_x, 0.5), (-0.5, 0.5 - cut_y)]
     )
 
 
 def disc(diameter: float = 1.0, x: float = 0.0, y: float = 0.0) -> np.ndarray:
-    """A circle of the unit frame; its points include those on the four sides."""
+    """Return a circle (40, 2) around (x, y), including the points farthest in x and in y."""
     angles = np.arange(40) * np.pi / 20
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * diameter / 2 + (x, y)
 

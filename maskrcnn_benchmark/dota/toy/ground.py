@@ -1,4 +1,4 @@
-"""What lies below and around the objects of a toy scene: soil, roads, water, houses, trees."""
+"""Drawing of the ground of a toy scene: soil, roads, water, houses and trees."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from maskrcnn_benchmark.dota.toy.drawing import fill, line
 from maskrcnn_benchmark.dota.toy.layout import KINDS, ROAD_WIDTH, Block, Layout, Placed
 
-GROUNDS = {  # BGR, and by how much a block may differ from it
+GROUNDS = {  # mean colour, BGR, and the largest difference of a block's brightness from it
     "plane": ((152, 156, 156), 16),
     "small-vehicle": ((98, 98, 100), 14),
     "large-vehicle": ((128, 134, 138), 16),
@@ -28,10 +28,10 @@ def draw_ground(
     """Paint a scene without its objects.
 
     Args:
-        rng: decides everything that the layout leaves open.
+        rng: source of all random decisions.
         layout: blocks and roads.
         width, height: of the image, pixels.
-        sun: the direction of shadows, (2,).
+        sun: the direction of shadows, unit vector (2,).
 
     Returns:
         uint8 (H, W, 3) BGR.
@@ -42,7 +42,7 @@ def draw_ground(
     _draw_roads(image, layout)
     water = GROUNDS["ship"][0] + rng.uniform(-12, 12, 3)
     for block in layout.blocks:
-        if block.zone == "ship":  # half of the road too, so that neighbouring waters join
+        if block.zone == "ship":  # with half of the road, so that neighbouring waters join
             fill(image, block.polygon(ROAD_WIDTH * layout.scale / 2), water)
         else:
             _draw_block(rng, image, free, block, layout.scale)
@@ -65,7 +65,7 @@ def draw_ground(
 
 
 def darken(image: np.ndarray, shadows: np.ndarray) -> None:
-    """Take light away, in place, where a mask (H, W) says 255."""
+    """Darken an image in place, by half where the mask `shadows` (H, W) is 255."""
     soft = cv2.GaussianBlur(shadows, (3, 3), 0)
     rows, columns = np.nonzero(soft)
     share = 1 - 0.5 * soft[rows, columns, None] / 255
@@ -73,7 +73,7 @@ def darken(image: np.ndarray, shadows: np.ndarray) -> None:
 
 
 def noise(rng: np.random.Generator, width: int, height: int, grain: float) -> np.ndarray:
-    """Make smooth noise float32 (H, W), about -2 ... 2, with details of `grain` pixels."""
+    """Return smooth noise, float32 (H, W), about -2 to 2, with details of `grain` pixels."""
     coarse = (max(2, int(height / grain) + 2), max(2, int(width / grain) + 2))
     values = rng.standard_normal(coarse, dtype=np.float32)
     return cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -84,7 +84,7 @@ def _roughen(rng: np.random.Generator, image: np.ndarray) -> None:
     light = np.ones((height, width), np.float32)
     for grain, share in ((90, 0.05), (22, 0.035), (6, 0.03), (2.2, 0.03)):
         light += share * noise(rng, width, height, grain)
-    for channel in range(3):  # one at a time: floats of all three would be six times the image
+    for channel in range(3):  # by channel, to hold less float32 in memory
         image[..., channel] = np.clip(image[..., channel] * light, 0, 255)
 
 
@@ -123,7 +123,7 @@ def _draw_furrows(
 
 
 def _draw_stands(image: np.ndarray, free: np.ndarray, block: Block, scale: float) -> None:
-    """Draw what a class's cells have, taken or not: bays' lines, piers, aprons' lines, pads."""
+    """Draw the ground of a block's cells, with objects or not: bays, piers, aprons, pads."""
     kind = KINDS.get(block.zone)
     if kind is None:
         return
@@ -169,7 +169,7 @@ def _place_houses(rng: np.random.Generator, free: np.ndarray, layout: Layout) ->
 
 
 def _place_trees(rng: np.random.Generator, free: np.ndarray, scale: float) -> np.ndarray:
-    """Choose (N, 3): x, y, radius, on free ground."""
+    """Choose places of trees on free ground: (N, 3) x, y, radius, pixels."""
     height, width = free.shape
     count = int(height * width / (1500 * scale**2))
     trees = rng.uniform((0, 0, 4 * scale), (width, height, 10 * scale), (count, 3))

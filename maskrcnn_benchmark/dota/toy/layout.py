@@ -1,9 +1,9 @@
-"""Where things stand in a toy scene: blocks between roads, and objects in rows on the blocks.
+"""Layout of a toy scene: blocks between roads, and objects in rows on the blocks.
 
-A square that covers the image is turned by a random angle and cut again and again; the cuts are
-roads, what is left are blocks. A block gets a zone (car park, marina, tank farm ...), whose objects
-stand on a lattice of cells wide enough for the largest of their kind, so that none overlap. Sizes
-are in pixels at scale 1; a crowded image is laid out at a smaller scale.
+A square that covers the image is turned by a random angle and cut repeatedly; the cuts are roads,
+the parts between them blocks. Each block gets a zone (car park, marina, tank farm …), whose objects
+stand in the cells of a lattice. A cell has room for the largest object of its class, so that
+objects never overlap. Sizes are in pixels at scale 1; a crowded image has a smaller scale.
 """
 
 from dataclasses import dataclass, field
@@ -11,26 +11,26 @@ from dataclasses import dataclass, field
 import numpy as np
 
 SMALLEST_SCALE = 0.25  # small vehicles are then 4 pixels wide
-BLOCK_SIDE = (130.0, 300.0)
+BLOCK_SIDE = (130.0, 300.0)  # smallest and greatest
 ROAD_WIDTH = 34.0
-MARGIN = 5.0
-TRIES = 3  # layouts at one scale; one where there are so many blocks that luck evens out
-MANY_OBJECTS = 300
-ROOM_PER_OBJECT = 6500.0  # square pixels at scale 1, with what lies between; no less is needed
+MARGIN = 5.0  # border of a block without objects
+TRIES = 3  # layouts per scale, before the scale is lowered
+MANY_OBJECTS = 300  # from this number on one layout per scale, since layouts then differ little
+ROOM_PER_OBJECT = 6500.0  # least square pixels per object at scale 1, with the space between
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A class's sizes and habits.
+    """Sizes (pixels at scale 1) and arrangement of a class's objects.
 
     Attributes:
-        length, width: smallest and greatest, along and across the heading.
-        gap: free space between neighbours.
-        aisle: free space behind each pair of rows; None: evenly spaced, without pairs.
-        between: free space between a pair's two rows, which face each other.
-        upright: round, and in rows along the image's sides whatever the block's angle: its box
-            is upright, as annotators draw it.
-        weight: how often a block is given to the class.
+        length, width: smallest and greatest size along and across the heading.
+        gap: free space between neighbours in a row.
+        aisle: free space behind each pair of rows; None: rows at equal distances, not in pairs.
+        between: free space between the two rows of a pair, which face each other.
+        upright: the objects are round, and their rows are parallel to the image's sides at any
+            angle of the block, so that their boxes are upright, as annotators draw them.
+        weight: relative frequency of blocks of this class.
     """
 
     length: tuple[float, float]
@@ -55,7 +55,14 @@ KINDS = {
 
 @dataclass
 class Placed:
-    """An object: class, centre, heading (radians, from x to y), length along it, width across."""
+    """An object in the scene.
+
+    Attributes:
+        name: its class.
+        x, y: its centre, pixels.
+        heading: direction of its front, radians from x towards y.
+        length, width: size along and across the heading, pixels.
+    """
 
     name: str
     x: float
@@ -65,18 +72,27 @@ class Placed:
     width: float
 
     def to_image(self, points: np.ndarray) -> np.ndarray:
-        """Turn (N, 2) of the object's frame (x ahead, y to its right) into image pixels."""
+        """Convert points (N, 2) from the object's frame (x ahead, y to its right) to the image."""
         return points @ rotation(self.heading) + (self.x, self.y)
 
     def corners(self) -> np.ndarray:
-        """Give (4, 2): front left first, then clockwise on the screen."""
+        """Return the corners (4, 2), the front left one first, then clockwise on the screen."""
         signs = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]])
         return self.to_image(signs * (self.length / 2, self.width / 2))
 
 
 @dataclass
 class Block:
-    """A turned rectangle with its zone (a class's name, "park" or "houses") and what is on it."""
+    """A turned rectangle of ground.
+
+    Attributes:
+        x, y: its centre, pixels.
+        angle: of its width, radians from x towards y.
+        width, height: pixels.
+        zone: a class's name, "park" or "houses".
+        cells: (N, 3) x, y and heading of the places for objects, in the image.
+        count: number of cells, from the first on, that have an object.
+    """
 
     x: float
     y: float
@@ -84,39 +100,46 @@ class Block:
     width: float
     height: float
     zone: str = "park"
-    cells: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # x, y, heading in image
-    count: int = 0  # how many of the cells, from the front, are taken
+    cells: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    count: int = 0
 
     def to_image(self, points: np.ndarray) -> np.ndarray:
-        """Turn (N, 2) of the block's frame, origin in its middle, into image pixels."""
+        """Convert points (N, 2) from the block's frame (origin in its centre) to the image."""
         return points @ rotation(self.angle) + (self.x, self.y)
 
     def polygon(self, margin: float = 0.0) -> np.ndarray:
-        """Give the corners (4, 2), moved outwards by a margin."""
+        """Return the corners (4, 2), moved outwards by `margin` pixels."""
         signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
         return self.to_image(signs * (self.width / 2 + margin, self.height / 2 + margin))
 
 
 @dataclass
 class Layout:
-    """A scene before it is drawn."""
+    """A scene before it is drawn.
+
+    Attributes:
+        scale: factor of all sizes, at most 1.
+        blocks: the ground between the roads.
+        roads: both ends, (2,) each, of each road's middle line, pixels.
+        objects: the objects on the blocks.
+    """
 
     scale: float
     blocks: list[Block]
-    roads: list[tuple[np.ndarray, np.ndarray]]  # both ends, (2,) each
+    roads: list[tuple[np.ndarray, np.ndarray]]
     objects: list[Placed]
 
 
 def lay_out(rng: np.random.Generator, width: int, height: int, count: int) -> Layout:
-    """Find room for objects, at the greatest scale that has it.
+    """Lay out a scene at the greatest scale at which its objects fit.
 
     Args:
-        rng: decides everything.
+        rng: source of all random decisions.
         width, height: of the image, pixels.
-        count: how many objects.
+        count: number of objects.
 
     Returns:
-        A layout with that many objects, or with as many as fit at the smallest scale.
+        a layout with `count` objects, or with as many as fit at the smallest scale.
     """
     fitting = (width * height / (ROOM_PER_OBJECT * max(count, 1))) ** 0.5
     scale, tries = float(np.clip(fitting, SMALLEST_SCALE, 1)), 0
@@ -175,7 +198,7 @@ def _touches(polygon: np.ndarray, width: int, height: int) -> bool:
 def _assign_zones(
     rng: np.random.Generator, blocks: list[Block], width: int, height: int, scale: float
 ) -> None:
-    """Give each block a zone; ships go to one side of the image, where the water is."""
+    """Choose each block's zone; those of ships lie together at one side of the image."""
     towards = rng.uniform(0, 2 * np.pi)
     seaward = np.array(
         [
@@ -186,7 +209,7 @@ def _assign_zones(
     names = list(KINDS)
     weights = np.array([kind.weight for kind in KINDS.values()])
     areas = np.array([kind.length[1] * kind.width[1] for kind in KINDS.values()])
-    weights /= areas ** (1 - scale)  # a crowd is one of small things
+    weights /= areas ** (1 - scale)  # small objects are more frequent in a crowd
     drawn = rng.choice(names, len(blocks), p=weights / weights.sum())
     drawn[rng.random(len(blocks)) < 0.1] = "houses"
     wet = drawn == "ship"
@@ -200,7 +223,7 @@ def _assign_zones(
 def _fill_with_cells(
     rng: np.random.Generator, block: Block, scale: float, width: int, height: int
 ) -> None:
-    """Give a block cells of its zone, or of another where they do not fit; water stays water."""
+    """Choose a block's cells; a zone on land of which no object fits is replaced by another."""
     if block.zone not in KINDS:
         return
     others = [name for name in KINDS if name != "ship"]
@@ -215,7 +238,7 @@ def _fill_with_cells(
 def _cells(
     rng: np.random.Generator, block: Block, kind: Kind, scale: float, width: int, height: int
 ) -> np.ndarray:
-    """Lay a class's lattice on a block: (N, 3) of x, y, heading, all wholly in block and image."""
+    """Return a class's cells (N, 3) x, y, heading that lie inside the block and the image."""
     size = scale * np.array([kind.length[1], kind.width[1]])
     half = np.array([block.width, block.height]) / 2 - MARGIN * scale
     quarters = int(rng.integers(0, 4))
@@ -246,13 +269,13 @@ def _cells(
 
 
 def rotation(angle: float) -> np.ndarray:
-    """Give the matrix that turns row vectors by an angle from x to y."""
+    """Return the matrix (2, 2) that turns row vectors by an angle (radians) from x towards y."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, sin], [-sin, cos]])
 
 
 def _rows(kind: Kind, scale: float, room: float) -> tuple[np.ndarray, np.ndarray]:
-    """Place rows, by their rear edges from 0 to room, and say by which angle each is turned."""
+    """Return the rear edges of rows, between 0 and `room`, and the angle of each row's heading."""
     length, gap = scale * kind.length[1], scale * kind.gap
     if kind.aisle is None:
         rows = np.arange(0, room - length, length + gap)
@@ -265,7 +288,7 @@ def _rows(kind: Kind, scale: float, room: float) -> tuple[np.ndarray, np.ndarray
 
 
 def _in_runs(rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
-    """Order cells so that a part of them is a crowd around one of them, with some holes."""
+    """Sort cells so that the first ones are a crowd around a random one, with some holes."""
     if len(cells) == 0:
         return cells
     start = cells[rng.integers(len(cells)), :2]
@@ -274,10 +297,10 @@ def _in_runs(rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
 
 
 def _share_out(rng: np.random.Generator, blocks: list[Block], count: int) -> None:
-    """Decide how many cells of each block are taken, `count` in all."""
+    """Distribute `count` objects over the blocks' cells."""
     order = rng.permutation(len(blocks))
     fills = rng.uniform(0.5, 0.95, len(blocks))
-    for limited in (True, False):  # the second round takes what the first left
+    for limited in (True, False):  # the second round fills the cells that the first left free
         for index in order:
             block = blocks[index]
             room = len(block.cells)

@@ -1,8 +1,8 @@
-"""Drawn aerial-like scenes with exact oriented labels, in DOTA's format.
+"""Drawn scenes that resemble aerial images, with exact oriented labels in DOTA's format.
 
-The scenes stand in for real data in the demonstration and in tests: seven of DOTA's classes in
-crowds, rows and at all angles, on ground with roads, water, houses and trees. A scene depends on
-the seed and its number alone: image 3 of 5 is image 3 of 500.
+The demonstration and the tests use them instead of real data: seven of DOTA's classes in crowds,
+in rows and at all angles, on ground with roads, water, houses and trees. A scene depends only on
+the seed and its number: image 3 of 5 is the same as image 3 of 500.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,13 +27,13 @@ def draw_scene(
     """Draw a scene.
 
     Args:
-        rng: decides everything; the same state draws the same pixels.
-        width, height: pixels.
-        count: how many objects; fewer are drawn where they do not fit at a quarter of full size.
+        rng: source of all random decisions; the same state gives the same pixels.
+        width, height: of the image, pixels.
+        count: number of objects; fewer are drawn if they do not fit at a quarter of full size.
 
     Returns:
-        uint8 (H, W, 3) BGR, and the objects with their corners, the front left one first where the
-        class has a front, then clockwise.
+        the image, uint8 (H, W, 3) BGR, and the objects. Their corners are in clockwise order; if
+        the class has a front, the first is the front left one.
     """
     layout = lay_out(rng, width, height, count)
     angle = rng.uniform(0, 2 * np.pi)
@@ -59,19 +59,21 @@ def write_toy_set(
     seed: int,
     report: Callable[[str], None] = print,
 ) -> Iterator[Path]:
-    """Draw scenes into `folder`/images/*.png and their labels into `folder`/labelTxt/*.txt.
+    """Write scenes to `folder`/images/*.png and their labels to `folder`/labelTxt/*.txt.
 
     Args:
-        folder: new, or one that holds a toy set of at most as many images, which are drawn anew.
-        images, width, height, objects: how many images, of how many pixels, with how many objects.
+        folder: a new folder, or one with a toy set of at most as many images, which is overwritten.
+        images: number of images.
+        width, height: of each image, pixels.
+        objects: number of objects per image.
         seed: the same seed gives the same bytes.
-        report: is told where fewer objects than asked for fit.
+        report: called with a line of text for each image into which not all objects fit.
 
     Yields:
-        Each image's path, once it and its labels are written.
+        the path of each image, once the image and its labels are written.
 
     Raises:
-        ValueError: numbers that make no set, or a folder that holds other images.
+        ValueError: a number is out of range, or the folder holds other images.
     """
     if images < 1 or objects < 0 or seed < 0:
         raise ValueError(
@@ -102,13 +104,13 @@ def write_toy_set(
 
 
 def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Blur, light, haze, cast and grain, as a camera's."""
+    """Return the image with a camera's blur, exposure, colour cast, haze and noise."""
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.45, 0.8))
     gain = rng.uniform(0.8, 1.12) * rng.uniform(0.95, 1.05, 3)
     haze = rng.uniform(0, 22)
     table = np.clip(np.arange(256)[:, None] * gain + haze, 0, 255).astype(np.uint8)
     image = cv2.LUT(image, table.reshape(256, 1, 3))
     strength = np.float32(rng.uniform(2, 5))
-    for rows in image:  # by rows: floats of the whole would be four times the image
+    for rows in image:  # by rows, since float32 of the whole image would take four times its memory
         rows[:] = np.clip(rows + strength * rng.standard_normal(rows.shape, np.float32), 0, 255)
     return image
