@@ -12,6 +12,7 @@ import yaml
 from tiny_models import make_cfg
 
 from maskrcnn_benchmark.config import cfg as default_cfg
+from maskrcnn_benchmark.config import defaults as defaults_module
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -220,6 +221,24 @@ def test_defaults_are_the_originals():
 def test_defaults_are_those_of_the_originals_table(shared_data):
     expected = json.loads((shared_data.parent / "upstream" / "config-defaults.json").read_text())
     assert defaults() == {k: v for k, v in expected.items() if k not in ELSEWHERE}
+
+
+def test_every_default_has_a_comment_that_stands_alone():
+    """Comments such as "as above" lost their "above" when the keys were sorted."""
+    lines = Path(defaults_module.__file__).read_text().splitlines()
+    keys = [n for n, line in enumerate(lines) if re.match(r"_C\.[\w.]+ = (?!CN)", line)]
+    assert len(keys) == len(flat(default_cfg))
+    for number in keys:
+        comment = lines[number].partition("  # ")[2]
+        above = number - 1
+        while not comment and lines[above].startswith("# "):
+            above -= 1
+        comment = comment or " ".join(lines[above + 1 : number])
+        assert len(comment) > 5, lines[number]
+        leans = re.search(
+            r"\bas (above|for|in|[A-Z]{3,})|\b(of them|the same for|that limit)", comment
+        )
+        assert leans is None, f"{lines[number]}: {comment}"
 
 
 @pytest.mark.parametrize("name", BUILDS)
