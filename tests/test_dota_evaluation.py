@@ -1,3 +1,5 @@
+"""Evaluation by DOTA's rules: tiles merged, files written, figures by hand."""
+
 import json
 
 import numpy as np
@@ -181,7 +183,7 @@ def split_folder(tmp_path):
     return make_dota_folder(folder, {}), whole
 
 
-def test_split_folder_is_judged_on_whole_images(tmp_path):
+def test_split_folder_is_evaluated_on_whole_images(tmp_path):
     folder, whole = split_folder(tmp_path)
     make_dota_folder(folder, {"P1": (100, 64, [whole])}, "labelTxt-original")
     (folder / "images" / "P1.png").unlink()
@@ -197,13 +199,13 @@ def test_split_folder_is_judged_on_whole_images(tmp_path):
     assert (tmp_path / "Task2_ship.txt").read_text().startswith("P1 ")
 
 
-def test_tiles_without_their_list_are_judged_one_by_one(tmp_path, caplog):
+def test_tiles_without_their_list_are_evaluated_one_by_one(tmp_path, caplog):
     folder, _ = split_folder(tmp_path)
     dataset = DotaDataset(str(folder), CLASSES)
     metrics = evaluate(dataset, truth_as_predictions(dataset), str(tmp_path), **OPTIONS)
     assert metrics["task2"]["area@0.75"]["classes"]["ship"]["npos"] == 2
     assert (tmp_path / "Task2_ship.txt").read_text().count("P1__1__36___0") == 1
-    assert "each tile is judged as an image" in caplog.text
+    assert "each tile is evaluated as an image" in caplog.text
 
 
 def test_split_folder_without_the_images_labels(tmp_path):
@@ -222,26 +224,19 @@ def test_folder_without_labels_gets_result_files_only(dataset, tmp_path, caplog)
     unlabelled = DotaDataset(str(dataset.folder), CLASSES, tile=64, overlap=32)
     assert evaluate(unlabelled, predictions, str(tmp_path), **OPTIONS) == {}
     assert (tmp_path / "Task2_ship.txt").is_file() and not (tmp_path / "metrics.json").exists()
-    assert "not judged" in caplog.text
+    assert "not evaluated" in caplog.text
 
 
-def test_what_cannot_be_judged(dataset):
+def test_what_cannot_be_evaluated(dataset):
     predictions = truth_as_predictions(dataset, with_masks=True)
     with pytest.raises(ValueError, match="a prediction for each of 9 samples, got 8"):
         evaluate(dataset, predictions[:-1], None, **OPTIONS)
     with pytest.raises(ValueError, match="RPN_ONLY"):
         evaluate(dataset, predictions, None, **{**OPTIONS, "box_only": True})
-    with pytest.raises(ValueError, match="RPN_ONLY"):
-        to_source_frame(dataset, 0, boxlist([[1, 2, 3, 4]], (64, 64)))
-    pasted = boxlist(
-        [[1, 2, 3, 4]],
-        (64, 64),
-        labels=torch.tensor([1]),
-        scores=torch.tensor([0.5]),
-        mask=torch.zeros(1, 1, 64, 64, dtype=torch.bool),
-    )
-    with pytest.raises(ValueError, match="POSTPROCESS_MASKS"):
-        to_source_frame(dataset, 0, pasted)
+    pasted = torch.zeros(len(predictions[0]), 1, 128, 128, dtype=torch.bool)
+    predictions[0].add_field("mask", pasted)
+    with pytest.raises(ValueError, match="POSTPROCESS_MASKS to False"):
+        evaluate(dataset, predictions, None, **OPTIONS)
 
 
 @pytest.mark.parametrize(

@@ -102,5 +102,10 @@ def test_unequal_lengths_are_refused():
 
 
 def test_tiles_with_and_without_corners_are_refused():
+    boxes = np.array([[1.0, 2, 3, 4]])
+    plain, oriented = found(boxes, [0.5]), found(boxes, [0.5], None, boxlist_xyxy_to_corners(boxes))
     with pytest.raises(ValueError, match="corners"):
-        merge_tiles([Detections.empty(True), Detections.empty(False)], 0.5, 0.1)
+        merge_tiles([oriented, plain], 0.5, 0.1)
+    # but where nothing is found, none are missing
+    assert merge_tiles([oriented, Detections.empty()], 0.5, 0.1).corners.shape == (1, 4, 2)
+    assert merge_tiles([plain, Detections.empty()], 0.5, 0.1).corners is None

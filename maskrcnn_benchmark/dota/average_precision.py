@@ -171,12 +171,13 @@ def format_table(evaluation: dict) -> str:
     lines = [f"{'class':{width}}      AP   npos     tp   ndet"]
     for name, entry in evaluation["classes"].items():
         counts = f"{entry['npos']:6d} {entry['tp']:6d} {entry['ndet']:6d}"
-        lines.append(f"{name:{width}} {_format_ap(entry['ap'])} {counts}")
-    lines.append(f"{'mAP':{width}} {_format_ap(evaluation['mAP'])}")
+        lines.append(f"{name:{width}} {format_ap(entry['ap'])} {counts}")
+    lines.append(f"{'mAP':{width}} {format_ap(evaluation['mAP'])}")
     return "\n".join(lines)
 
 
-def _format_ap(value: float | None) -> str:
+def format_ap(value: float | None) -> str:
+    """Write an average precision in 7 characters; "-" where there is nothing to find."""
     return "      -" if value is None else f"{value:7.4f}"
 
 

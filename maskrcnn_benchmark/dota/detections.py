@@ -1,8 +1,13 @@
-"""What a detector found, in plain arrays."""
+"""What a detector found, in plain arrays, and how a model's prediction becomes that."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+from maskrcnn_benchmark.dota.tiles import Window
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.oriented_boxes import masks_to_corners
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Detections:
 
     @classmethod
     def empty(cls, with_corners: bool = False) -> "Detections":
-        """Nothing found."""
+        """Return what a detector found that found nothing."""
         corners = np.zeros((0, 4, 2)) if with_corners else None
         return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0), corners)
 
@@ -68,3 +73,35 @@ class Detections:
             None if self.corners is None else self.corners + np.array([x, y]),
             self.in_task1,
         )
+
+
+def to_detections(prediction: BoxList, window: Window) -> Detections:
+    """Bring a prediction on a window to the pixels of the image; its small masks become corners.
+
+    Args:
+        prediction: in any size of the window, on the CPU, with the fields "scores", "labels" and,
+            where the model knows orientation, "mask": probabilities (N, 1, M, M) over the boxes.
+        window: where the image shows what was predicted on.
+
+    Raises:
+        ValueError: boxes without scores, or masks that are pasted into an image.
+    """
+    if not prediction.has_field("scores"):
+        raise ValueError(
+            "expected detections, got boxes without scores: the proposals of MODEL.RPN_ONLY can be "
+            "evaluated on a COCO-format data set only"
+        )
+    found = prediction.resize((window.width, window.height)).convert("xyxy")
+    boxes_xyxy = found.bbox.numpy()
+    corners = None
+    if prediction.has_field("mask"):
+        masks = prediction.get_field("mask")
+        if masks.dtype == torch.bool:
+            raise ValueError(
+                "expected masks of probabilities over each box, got masks pasted into an image, "
+                "which give no corners: set MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS to False"
+            )
+        corners = masks_to_corners(masks[:, 0].float().numpy(), boxes_xyxy)
+    scores = prediction.get_field("scores").float().numpy()
+    labels = prediction.get_field("labels").numpy()
+    return Detections(boxes_xyxy, scores, labels, corners).moved(window.x0, window.y0)

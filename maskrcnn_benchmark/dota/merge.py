@@ -20,7 +20,8 @@ def merge_tiles(tiles: Sequence[Detections], nms_hbb: float, nms_obb: float) -> 
     and would cost the horizontal task true neighbours. Memory grows with N, not with N * N.
 
     Args:
-        tiles: in the pixels of the whole image (`Detections.moved`).
+        tiles: in the pixels of the whole image (`Detections.moved`); one without detections may
+            lack the corners that the others have.
         nms_hbb: boxes with a greater IoU (with `+1`) than this are the same object.
         nms_obb: corners with a greater polygon IoU than this are the same object.
 
@@ -55,12 +56,12 @@ def merge_tiles(tiles: Sequence[Detections], nms_hbb: float, nms_obb: float) -> 
 def _concatenate(tiles: Sequence[Detections]) -> Detections:
     if not tiles:
         return Detections.empty()
-    with_corners = [tile.corners is not None for tile in tiles]
-    if any(with_corners) and not all(with_corners):
+    corners = [tile.corners for tile in tiles if tile.corners is not None]
+    if corners and sum(map(len, corners)) != sum(map(len, tiles)):
         raise ValueError("expected corners in all tiles or in none, got some with and some without")
     return Detections(
         np.concatenate([tile.boxes_xyxy for tile in tiles]),
         np.concatenate([tile.scores for tile in tiles]),
         np.concatenate([tile.labels for tile in tiles]),
-        np.concatenate([tile.corners for tile in tiles]) if all(with_corners) else None,  # type: ignore[misc]
+        np.concatenate(corners) if corners else None,
     )

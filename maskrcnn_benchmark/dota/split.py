@@ -24,7 +24,7 @@ import cv2
 from tqdm import tqdm
 
 from maskrcnn_benchmark.dota.annotations import read_labels, write_labels
-from maskrcnn_benchmark.dota.tiles import RULE, clip_labels, tile_grid, tile_name
+from maskrcnn_benchmark.dota.tiles import RULE, check_tile, clip_labels, tile_grid, tile_name
 from maskrcnn_benchmark.images.files import by_stem, list_images
 from maskrcnn_benchmark.images.image_io import read_image, write_image
 from maskrcnn_benchmark.utils.atomic_write import write_text
@@ -74,7 +74,7 @@ def split_folder(
             name, an unreadable image or a malformed label, by name.
     """
     source, destination = Path(source), Path(destination)
-    tile_grid(tile or 1, tile or 1, tile, overlap)  # refuses impossible settings before any work
+    check_tile(tile, overlap)
     images = _find_images(source)
     with_labels = (source / "labelTxt").is_dir()
     if not with_labels:

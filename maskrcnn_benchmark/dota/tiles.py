@@ -46,6 +46,17 @@ class Window:
     height: int
 
 
+def check_tile(tile: int, overlap: int) -> None:
+    """Refuse what `tile_grid` cannot cut by (ValueError), before anything is read or loaded."""
+    if tile < 0 or overlap < 0:
+        raise ValueError(f"tile and overlap must not be negative, got {tile} and {overlap}")
+    if tile and overlap >= tile:
+        raise ValueError(
+            f"overlap must be smaller than the tile, got an overlap of {overlap} and a tile of "
+            f"{tile}"
+        )
+
+
 def tile_grid(image_width: int, image_height: int, tile: int, overlap: int) -> list[Window]:
     """Cut an image into overlapping windows, column by column.
 
@@ -57,15 +68,9 @@ def tile_grid(image_width: int, image_height: int, tile: int, overlap: int) -> l
     Raises:
         ValueError: a negative tile or overlap, or an overlap that is not smaller than the tile.
     """
+    check_tile(tile, overlap)
     if tile == 0:
         return [Window(0, 0, image_width, image_height)]
-    if tile < 0 or overlap < 0:
-        raise ValueError(f"tile and overlap must not be negative, got {tile} and {overlap}")
-    if overlap >= tile:
-        raise ValueError(
-            f"overlap must be smaller than the tile, got an overlap of {overlap} and a tile of "
-            f"{tile}"
-        )
     return [
         Window(x0, y0, min(tile, image_width), min(tile, image_height))
         for x0 in _starts(image_width, tile, overlap)

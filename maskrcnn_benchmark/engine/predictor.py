@@ -1,7 +1,7 @@
-"""Detection on one image of any size: cut into overlapping windows, found, merged."""
+"""Detection on one image of any size: in overlapping windows, whose detections are merged."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +9,20 @@ import torch
 
 from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.dota.classes import class_names as dota_class_names
-from maskrcnn_benchmark.dota.merge import Detections, merge_tiles
+from maskrcnn_benchmark.dota.detections import Detections, to_detections
+from maskrcnn_benchmark.dota.merge import merge_tiles
 from maskrcnn_benchmark.dota.tiles import Window, tile_grid
 from maskrcnn_benchmark.engine.bbox_aug import make_bbox_aug
 from maskrcnn_benchmark.images.image_io import ImageSource, to_bgr
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
-from maskrcnn_benchmark.structures.oriented_boxes import masks_to_corners
 from maskrcnn_benchmark.utils.checkpoint import load_trained
 from maskrcnn_benchmark.utils.precision import autocast
 
 
 class Predictor:
-    """Finds objects in single images.
+    """Find objects in single images.
 
     Args:
         cfg: the settings that the model was trained with; INPUT, DOTA, TEST.IMS_PER_BATCH,
@@ -38,13 +38,12 @@ class Predictor:
         self.size_divisible = cfg.DATALOADER.SIZE_DIVISIBILITY
         self.windows_at_once = cfg.TEST.IMS_PER_BATCH
         self.dtype = cfg.DTYPE
-        self.with_corners = cfg.MODEL.MASK_ON
         self.tile, self.overlap = cfg.DOTA.TILE, cfg.DOTA.OVERLAP
         self.nms_hbb, self.nms_obb = cfg.DOTA.NMS_HBB, cfg.DOTA.NMS_OBB
 
     @classmethod
     def from_checkpoint(cls, cfg, weights: str) -> "Predictor":
-        """Builds the model of the settings and loads its weights.
+        """Build the model of the settings and load its weights.
 
         Args:
             cfg: as for the constructor.
@@ -60,8 +59,9 @@ class Predictor:
         channel_order: str = "BGR",
         tile: int | None = None,
         overlap: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
     ) -> BoxList:
-        """Finds the objects in an image, as `detect` does.
+        """Find the objects in an image, as `detect` does.
 
         Returns:
             BoxList in the image's pixels, by falling score, with the fields "scores", "labels"
@@ -69,7 +69,7 @@ class Predictor:
             around each mask, and "in_task1" (N,), False where that rectangle repeats another.
         """
         bgr = to_bgr(image, channel_order)
-        found = self.detect(bgr, tile=tile, overlap=overlap)
+        found = self.detect(bgr, tile=tile, overlap=overlap, progress=progress)
         boxes = BoxList(torch.from_numpy(found.boxes_xyxy).float(), (bgr.shape[1], bgr.shape[0]))
         boxes.add_field("scores", torch.from_numpy(found.scores).float())
         boxes.add_field("labels", torch.from_numpy(found.labels))
@@ -84,33 +84,41 @@ class Predictor:
         channel_order: str = "BGR",
         tile: int | None = None,
         overlap: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
     ) -> Detections:
-        """Finds the objects in an image; memory beyond the decoded image does not grow with it.
+        """Find the objects in an image; memory beyond the decoded image does not grow with it.
 
         Args:
             image: a path, a PIL image, or an array (H, W, 3).
             channel_order: "BGR" or "RGB", of an array.
             tile: side above which the image is cut, pixels; 0: never; None: cfg.DOTA.TILE.
             overlap: pixels that neighbouring windows share; None: cfg.DOTA.OVERLAP.
+            progress: called with how many of the image's windows are done, and how many there are,
+                after each batch of TEST.IMS_PER_BATCH windows.
 
         Returns:
             Detections in the image's pixels, by falling score.
         """
         bgr = to_bgr(image, channel_order)
-        windows = tile_grid(
-            bgr.shape[1],
-            bgr.shape[0],
-            self.tile if tile is None else tile,
-            self.overlap if overlap is None else overlap,
-        )
+        windows = self.windows(bgr.shape[1], bgr.shape[0], tile, overlap)
         found: list[Detections] = []
         for first in range(0, len(windows), self.windows_at_once):
             found += self._detect(bgr, windows[first : first + self.windows_at_once])
+            if progress is not None:
+                progress(len(found), len(windows))
         return merge_tiles(found, self.nms_hbb, self.nms_obb)
+
+    def windows(
+        self, width: int, height: int, tile: int | None = None, overlap: int | None = None
+    ) -> list[Window]:
+        """Return the windows in which `detect` looks at an image of this size."""
+        tile = self.tile if tile is None else tile
+        overlap = self.overlap if overlap is None else overlap
+        return tile_grid(width, height, tile, overlap)
 
     @torch.no_grad()
     def _detect(self, bgr: np.ndarray, windows: Sequence[Window]) -> list[Detections]:
-        """Runs the model on some windows of an image; detections in the image's pixels."""
+        """Return what the model finds in each of some windows, in the image's pixels."""
         parts = [bgr[w.y0 : w.y0 + w.height, w.x0 : w.x0 + w.width] for w in windows]
         with autocast(self.dtype, self.device):
             if self.bbox_aug:
@@ -120,27 +128,13 @@ class Predictor:
                 batch = to_image_list(tensors, self.size_divisible).to(self.device)
                 predictions = self.model(batch)
         return [
-            self._to_image(prediction.to("cpu"), window)
+            to_detections(prediction.to("cpu"), window)
             for prediction, window in zip(predictions, windows, strict=True)
         ]
 
-    def _to_image(self, prediction: BoxList, window: Window) -> Detections:
-        """Brings a prediction from the resized window to the image; masks become corners."""
-        if not len(prediction):
-            return Detections.empty(with_corners=self.with_corners)
-        found = prediction.resize((window.width, window.height)).convert("xyxy")
-        boxes_xyxy = found.bbox.float().numpy()
-        corners = None
-        if self.with_corners:
-            masks = prediction.get_field("mask")[:, 0].float().numpy()  # [N, M, M]
-            corners = masks_to_corners(masks, boxes_xyxy)
-        scores = prediction.get_field("scores").float().numpy()
-        labels = prediction.get_field("labels").numpy()
-        return Detections(boxes_xyxy, scores, labels, corners).moved(window.x0, window.y0)
-
 
 def read_class_names(cfg, weights: str) -> list[str]:
-    """Names the classes of a model, label 1 first.
+    """Name the classes of a model, label 1 first.
 
     Args:
         cfg: its settings.

@@ -1,4 +1,4 @@
-"""DOTA's evaluation."""
+"""Evaluation by DOTA's rules."""
 
 from .dota_eval import dota_evaluation, to_source_frame
 

@@ -1,8 +1,8 @@
-"""Results of tiles become results of images and are judged by DOTA's rules.
+"""Evaluation by DOTA's rules: results of tiles become results of images.
 
 Frames: a prediction is in the pixels of the resized sample; `to_source_frame` brings it to those of
-the image that is judged, where the tiles of an image are merged. That image is the whole one,
-unless a folder holds tiles without tiles.json: then each tile is judged as an image.
+the image with which it is evaluated, where the tiles of an image are merged. That image is the
+whole one, unless a folder holds tiles without tiles.json: then each tile counts as an image.
 """
 
 import json
@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from maskrcnn_benchmark.dota.annotations import DotaObject, read_labels
-from maskrcnn_benchmark.dota.average_precision import evaluate_matches, match_detections
-from maskrcnn_benchmark.dota.merge import Detections, merge_tiles
+from maskrcnn_benchmark.dota.average_precision import (
+    evaluate_matches,
+    format_ap,
+    match_detections,
+)
+from maskrcnn_benchmark.dota.detections import Detections, to_detections
+from maskrcnn_benchmark.dota.merge import merge_tiles
 from maskrcnn_benchmark.dota.submission import results_by_class, write_task_files
+from maskrcnn_benchmark.dota.tiles import Window
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.oriented_boxes import masks_to_corners
 from maskrcnn_benchmark.utils.atomic_write import write_text
 
 # metric and IoU threshold of each figure in metrics.json
@@ -31,36 +34,18 @@ FIGURES = {
 
 
 def to_source_frame(dataset: Any, index: int, prediction: BoxList) -> Detections:
-    """Bring a prediction to the pixels of the image that is judged; small masks become corners.
+    """Bring a prediction to the pixels of the image with which its sample is evaluated.
 
     What is returned is small, so that masks need not be kept for a whole data set.
 
     Args:
         dataset: DotaDataset.
-        index: Number of the sample.
-        prediction: In any size of the sample, on the CPU, with the fields scores, labels and, where
-            the model knows orientation, mask (N, 1, M, M): probabilities within each box.
+        index: number of the sample.
+        prediction: on the sample, as `to_detections` takes it.
     """
-    if not prediction.has_field("scores"):
-        raise ValueError(
-            "a dota: data set judges detections, got boxes without scores: MODEL.RPN_ONLY can be "
-            "evaluated on a COCO-format data set only"
-        )
     sample = dataset.samples[index]
-    boxes_xyxy = prediction.resize((sample.width, sample.height)).convert("xyxy").bbox.numpy()
-    corners = None
-    if prediction.has_field("mask"):
-        masks = prediction.get_field("mask")
-        if masks.dtype == torch.bool:
-            raise ValueError(
-                "masks pasted into the image cannot be turned into corners: set "
-                "MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS to False"
-            )
-        corners = masks_to_corners(masks[:, 0].float().numpy(), boxes_xyxy)
-    scores = prediction.get_field("scores").float().numpy()
-    labels = prediction.get_field("labels").numpy()
     _, x, y = dataset.source_frame(index)
-    return Detections(boxes_xyxy, scores, labels, corners).moved(x, y)
+    return to_detections(prediction, Window(x, y, sample.width, sample.height))
 
 
 def dota_evaluation(
@@ -71,36 +56,39 @@ def dota_evaluation(
     box_only: bool = False,
     **_: Any,
 ) -> dict:
-    """Merge the tiles' results, write them as DOTA's result files, and judge them.
+    """Merge the tiles' results, write them as DOTA's result files, and evaluate them.
 
     Args:
         dataset: DotaDataset.
-        predictions: For each sample a BoxList, or what to_source_frame made of it.
-        output_folder: For Task2_<class>.txt (and Task1_), ap_table.txt and metrics.json; None
+        predictions: a BoxList per sample, or what to_source_frame made of it.
+        output_folder: for Task2_<class>.txt (and Task1_), ap_table.txt and metrics.json; None
             writes nothing.
-        iou_types: With "segm", orientation is judged even if nothing was found.
-        box_only: Not possible here.
+        iou_types: with "segm", orientation is evaluated even if nothing was found.
+        box_only: not possible here.
 
     Returns:
         {"task2": {"voc07@0.5": {"mAP": …, "classes": {…}}, "area@0.5": …, "area@0.75": …}}, with
         "task1" where orientation is known; empty where the folder has no labels.
     """
     if box_only:
-        raise ValueError("a dota: data set cannot judge proposals (MODEL.RPN_ONLY)")
+        raise ValueError(
+            "expected detections, got proposals (MODEL.RPN_ONLY): evaluate them on a COCO-format "
+            "data set"
+        )
     logger = logging.getLogger("maskrcnn_benchmark.inference")
     detections = _merge_images(dataset, predictions, "segm" in iou_types)
     if output_folder:
         write_task_files(output_folder, detections, dataset.class_names)
     if not dataset.has_labels:
-        logger.warning("%s has no labels: results are written, not judged", dataset.folder)
+        logger.warning("%s has no labels: results are written, not evaluated", dataset.folder)
         return {}
     if dataset.has_loose_tiles:
         logger.warning(
-            "%s holds tiles but no tiles.json: each tile is judged as an image. `tools/dota.py "
-            "split` makes folders that are judged on whole images",
+            "%s holds tiles but no tiles.json: each tile is evaluated as an image. `tools/dota.py "
+            "split` makes folders that are evaluated on whole images",
             dataset.folder,
         )
-    metrics = _judge(_read_truth(dataset, detections), detections, dataset.class_names)
+    metrics = _evaluate(_read_truth(dataset, detections), detections, dataset.class_names)
     table = _format_metrics(metrics)
     logger.info("%s, %d images\n%s", dataset.folder, len(detections), table)
     if output_folder:
@@ -113,34 +101,31 @@ def dota_evaluation(
 def _merge_images(
     dataset: Any, predictions: Sequence[BoxList | Detections], is_oriented: bool
 ) -> dict[str, Detections]:
-    """Return the detections of each image that is judged, images without any included."""
+    """Return the detections per image that is evaluated, images without any included."""
     if len(predictions) != len(dataset):
         raise ValueError(
             f"expected a prediction for each of {len(dataset)} samples, got {len(predictions)}"
         )
-    tiles: dict[str, list[Detections]] = defaultdict(list)
+    # an image where nothing is found has corners too, if the model knows orientation
+    nothing = Detections.empty(with_corners=is_oriented)
+    tiles: dict[str, list[Detections]] = defaultdict(lambda: [nothing])
     for index, prediction in enumerate(predictions):
         if isinstance(prediction, BoxList):
             prediction = to_source_frame(dataset, index, prediction)
         tiles[dataset.source_frame(index)[0]].append(prediction)
-    is_oriented |= any(len(tile) and tile.corners is not None for t in tiles.values() for tile in t)
-    nothing = Detections.empty(with_corners=is_oriented)
     return {
-        # a tile without detections may lack the corners that the others have
-        image: merge_tiles(
-            [tile if len(tile) else nothing for tile in parts], dataset.nms_hbb, dataset.nms_obb
-        )
+        image: merge_tiles(parts, dataset.nms_hbb, dataset.nms_obb)
         for image, parts in tiles.items()
     }
 
 
 def _read_truth(dataset: Any, images: Sequence[str]) -> dict[str, list[DotaObject]]:
-    """Read the labels of the images that are judged."""
+    """Read the labels of the images that are evaluated."""
     folder = dataset.folder / ("labelTxt-original" if dataset.tiles_are_complete else "labelTxt")
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no folder {folder} with the labels of the whole images: run `tools/dota.py split` "
-            "again, or delete tiles.json to judge each tile as an image"
+            "again, or delete tiles.json to evaluate each tile as an image"
         )
     files = {image: folder / f"{image}.txt" for image in images}
     return {
@@ -149,11 +134,12 @@ def _read_truth(dataset: Any, images: Sequence[str]) -> dict[str, list[DotaObjec
     }
 
 
-def _judge(
+def _evaluate(
     truth: dict[str, list[DotaObject]],
     detections: dict[str, Detections],
     class_names: Sequence[str],
 ) -> dict:
+    """Compute every figure of every task that the detections can be evaluated on."""
     is_oriented = any(found.corners is not None for found in detections.values())
     metrics = {}
     for task in (2, 1) if is_oriented else (2,):
@@ -166,7 +152,7 @@ def _judge(
 
 
 def _format_metrics(metrics: dict) -> str:
-    """Lay out the figures: for each task a line for each class and one for the mean."""
+    """Lay out the figures: per task a line per class and one for the mean."""
     lines = []
     for task, kind in (("task2", "upright boxes"), ("task1", "oriented boxes")):
         if task not in metrics:
@@ -176,11 +162,7 @@ def _format_metrics(metrics: dict) -> str:
         heads = "".join(f"{name:>11}" for name in metrics[task])
         lines += ["", f"{task}: AP of {kind}", f"{'class':{width}}{heads}   objects  detections"]
         for name, entry in figures[0]["classes"].items():
-            values = "".join(_format_ap(figure["classes"][name]["ap"]) for figure in figures)
+            values = "".join(f"{format_ap(f['classes'][name]['ap']):>11}" for f in figures)
             lines.append(f"{name:{width}}{values}{entry['npos']:10d}{entry['ndet']:12d}")
-        lines.append(f"{'mAP':{width}}" + "".join(_format_ap(f["mAP"]) for f in figures))
+        lines.append(f"{'mAP':{width}}" + "".join(f"{format_ap(f['mAP']):>11}" for f in figures))
     return "\n".join(lines[1:])
-
-
-def _format_ap(value: float | None) -> str:
-    return f"{'-' if value is None else format(value, '.4f'):>11}"
