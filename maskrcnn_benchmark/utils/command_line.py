@@ -36,6 +36,20 @@ def image_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def score(text: str) -> float:
+    """Read a score from 0 to 1, such as 0.3; a type for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if 0 <= value <= 1:
+        return value
+    wanted = value / 100 if 1 < value <= 100 else 0.3  # 30 means 30 per cent
+    raise argparse.ArgumentTypeError(
+        f"expected a score from 0 to 1, got {text!r}: write {wanted:g}"
+    )
+
+
 def run_tool(main: Callable[[], int | None]) -> None:
     """Run a tool's main and end the program: 0, or what main returns.
 
