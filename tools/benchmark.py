@@ -1,11 +1,15 @@
 """Measure the time and memory that the README states.
 
     python tools/benchmark.py crowd
+    python tools/benchmark.py memory --config-file configs/dota/faster_rcnn_R_50_FPN_1x.yaml
     python tools/benchmark.py original CHECKOUT
 
 `crowd`: time and memory of matching 100, 1,000 and 5,000 ground truths with the anchors of a
 1024 x 1024 tile, compared with the computation on the whole IoU matrix, and whether the indices
 are the same. Where the whole matrix does not fit into memory it is left out. Some minutes.
+
+`memory`: what the tensors of a training step and of inference take under some settings, counted
+on the CPU, so that they can be chosen before a GPU is there. IMS_PER_BATCH is one GPU's. A minute.
 
 `original`: time of training steps and inference of Faster and Mask R-CNN (R-50-FPN) on an image of
 1056 x 800 pixels, and of pasting masks, compared with a checkout of the original that runs on this
@@ -16,7 +20,9 @@ import argparse
 from pathlib import Path
 
 from maskrcnn_benchmark.benchmarks.crowd import crowd_table
+from maskrcnn_benchmark.benchmarks.memory import memory_table
 from maskrcnn_benchmark.benchmarks.side_by_side import compare
+from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.utils.command_line import image_size, run_tool
 
 
@@ -29,12 +35,18 @@ def main() -> None:
     crowd.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 5000], metavar="N")
     crowd.add_argument("--size", type=image_size, default=(1024, 1024), metavar="WIDTHxHEIGHT")
     crowd.add_argument("--seed", type=int, default=0)
+    memory = commands.add_parser("memory", help="memory of training and inference")
+    memory.add_argument("--config-file", required=True, metavar="FILE")
+    memory.add_argument("--objects", type=int, default=100, help="per image (%(default)s)")
+    memory.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY value")
     original = commands.add_parser("original", help="time compared with the original's")
     original.add_argument("checkout", type=Path, metavar="CHECKOUT")
     original.add_argument("--repeats", type=int, default=10, metavar="N")
     args = parser.parse_args()
     if args.command == "crowd":
         lines = crowd_table(args.counts, *args.size, args.seed)
+    elif args.command == "memory":
+        lines = memory_table(load_config(args.config_file, args.opts), args.objects)
     else:
         lines = compare(args.checkout, args.repeats)
     for line in lines:
