@@ -6,7 +6,7 @@ from made_cityscapes import HEIGHT, SCENES, WIDTH, make_cityscapes
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 from maskrcnn_benchmark.data.build import build_dataset
 from maskrcnn_benchmark.data.datasets import CityScapesDataset
-from maskrcnn_benchmark.data.datasets.cityscapes import INSTANCE_CLASSES, UNJUDGED_CLASSES
+from maskrcnn_benchmark.data.datasets.cityscapes import INSTANCE_CLASSES, NOT_EVALUATED
 
 CAR, PERSON, BICYCLE = 3, 1, 10
 
@@ -81,7 +81,7 @@ def test_labels_have_names(dataset):
 def test_numbers_are_those_of_cityscapesscripts():
     labels = pytest.importorskip("cityscapesscripts.helpers.labels").labels
     assert INSTANCE_CLASSES == {entry.name: entry.id for entry in labels if entry.hasInstances}
-    assert UNJUDGED_CLASSES == tuple(
+    assert NOT_EVALUATED == tuple(
         entry.name for entry in labels if entry.hasInstances and entry.ignoreInEval
     )
 

@@ -211,7 +211,7 @@ def test_expected_results_are_checked(caplog):
         ("ERROR", "FAIL"),
         ("ERROR", "FAIL"),
     ]
-    assert "segm > AP was expected but is not judged" in caplog.text
+    assert "segm > AP was expected but not evaluated" in caplog.text
 
 
 def test_figures_begin_at_minus_one():

@@ -1,4 +1,4 @@
-"""What a data set of one's own has to offer."""
+"""Base class for data sets whose annotations are in a format of their own."""
 
 import copy
 from typing import Any
@@ -9,11 +9,11 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
 class AbstractDataset(Dataset):
-    """Base class for data sets with other annotations.
+    """Data set that COCO's and Cityscapes' rules can evaluate.
 
-    A subclass sets `CLASSES` (names in label order, "__background__" first), `__getitem__(idx)` ->
-    (image, BoxList target with "labels", idx), `__len__` and `get_img_info(idx)` -> dict with at
-    least "height" and "width" in pixels.
+    A subclass defines `CLASSES` (names in the order of the labels, "__background__" first),
+    `__getitem__(idx)` -> (image, BoxList target with "labels", idx), `__len__` and
+    `get_img_info(idx)` -> dict with at least "height" and "width" in pixels.
     """
 
     CLASSES: tuple[str, ...] | list[str]
@@ -23,7 +23,11 @@ class AbstractDataset(Dataset):
         self.id_to_name: dict[int, str] | None = None
 
     def initMaps(self) -> None:  # noqa: N802 (the original's name)
-        """Set `name_to_id` and `id_to_name` from `CLASSES`."""
+        """Set `name_to_id` and `id_to_name` from `CLASSES`.
+
+        Raises:
+            ValueError: the first class is not "__background__".
+        """
         if not isinstance(self.CLASSES, (list, tuple)) or self.CLASSES[0] != "__background__":
             raise ValueError(
                 f'CLASSES must be a list that begins with "__background__", got {self.CLASSES!r}'
@@ -35,10 +39,10 @@ class AbstractDataset(Dataset):
         raise NotImplementedError(f"{type(self).__name__} must define __getitem__")
 
     def get_groundtruth(self, index: int) -> BoxList:
-        """Return an image's objects at the image's own size; what evaluation judges against.
+        """Return the ground truth for evaluation: the objects of an image, in its own pixels.
 
-        They are the target that `__getitem__` gives while the attribute `transforms` is None. A
-        data set that keeps its transforms elsewhere has its target resized back.
+        It is the target that `__getitem__` returns while the attribute `transforms` is None. If a
+        data set keeps its transforms in another attribute, the target is resized to the image.
         """
         plain = copy.copy(self)
         if hasattr(self, "transforms"):
@@ -48,7 +52,7 @@ class AbstractDataset(Dataset):
         return target if tuple(target.size) == size else target.resize(size)
 
     def get_img_info(self, index: int) -> dict:
-        """Return at least the "height" and "width" of an image, without decoding it."""
+        """Return at least the "height" and "width" of an image in pixels, without decoding it."""
         raise NotImplementedError(f"{type(self).__name__} must define get_img_info")
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Cityscapes' folders: leftImg8bit/SPLIT/CITY/… and gtFine/SPLIT/CITY/…"""
+"""Data set of Cityscapes' folders: leftImg8bit/SPLIT/CITY/… and gtFine/SPLIT/CITY/…"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,8 +15,9 @@ from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 from .abstract import AbstractDataset
 
-# The classes that tell objects apart, with their numbers in *_instanceIds.png. There a pixel is
-# number * 1000 + k for the k-th object, and the number alone for a group or for other classes.
+# The classes whose objects are distinguished, with their numbers in *_instanceIds.png. There a
+# pixel's value is number * 1000 + k for the k-th object, and the number alone for a group of
+# objects or for other classes.
 INSTANCE_CLASSES = {
     "person": 24,
     "rider": 25,
@@ -29,7 +30,7 @@ INSTANCE_CLASSES = {
     "motorcycle": 32,
     "bicycle": 33,
 }
-UNJUDGED_CLASSES = ("caravan", "trailer")  # the official evaluation leaves these out
+NOT_EVALUATED = ("caravan", "trailer")  # the official evaluation leaves these classes out
 SPLITS = ("train", "val", "test")
 _ENDINGS = {"mask": "instanceIds.png", "poly": "polygons.json"}
 
@@ -40,18 +41,19 @@ class CityScapesDataset(AbstractDataset):
     """Images with Cityscapes' annotations. An image without objects has an empty target.
 
     Args:
-        img_dir: leftImg8bit, which holds the splits.
+        img_dir: leftImg8bit, the folder of the splits.
         ann_dir: gtFine or gtCoarse.
         split: "train", "val" or "test".
         mode: "mask": objects are the visible pixels in *_instanceIds.png; "poly": the outlines in
-            *_polygons.json, which go on behind what hides them.
-        transforms: Called with (BGR image, target), or None.
-        min_area: Leave out objects whose box has a smaller (x2 - x1) * (y2 - y1), square pixels.
-        mini: Take at most so many images, spread over the split; None takes all.
+            *_polygons.json, which include hidden parts of an object.
+        transforms: called with (BGR image, target), or None.
+        min_area: least (x2 - x1) * (y2 - y1) of an object's box, square pixels; others are left
+            out.
+        mini: greatest number of images, taken evenly from the split; None: all images.
 
     Raises:
-        FileNotFoundError: A folder, or the annotation of an image, is not there.
-        ValueError, NotImplementedError: An unknown split or mode.
+        FileNotFoundError: a folder or the annotation of an image does not exist.
+        ValueError, NotImplementedError: an unknown split or mode.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class CityScapesDataset(AbstractDataset):
         return image, target, idx
 
     def get_groundtruth(self, index: int) -> BoxList:
-        """Return the objects of an image, BoxList with the fields labels and masks."""
+        """Return the objects of an image, a BoxList with the fields labels and masks."""
         path = self.ann_paths[index]
         if self.mode == "mask":
             pixels = read_instance_ids(path)
@@ -122,17 +124,14 @@ class CityScapesDataset(AbstractDataset):
         return target
 
     def instance_ids_path(self, index: int) -> str | None:
-        """Return the *_instanceIds.png of an image, which the official evaluation judges against.
-
-        None where there is none.
-        """
+        """Return the path of an image's *_instanceIds.png, the official ground truth, or None."""
         path = Path(self.ann_paths[index].replace(_ENDINGS["poly"], _ENDINGS["mask"]))
         return str(path) if path.is_file() else None
 
     def _filterGT(
         self, boxes: Boxes, segmentations: Sequence[Any], labels: Sequence[int]
     ) -> tuple[list, list, list]:
-        """Return what belongs to boxes of at least `min_area`."""
+        """Return the boxes of at least `min_area`, and their segmentations and labels."""
         kept = [
             number
             for number, (x1, y1, x2, y2) in enumerate(boxes)
@@ -141,7 +140,7 @@ class CityScapesDataset(AbstractDataset):
         return tuple([items[number] for number in kept] for items in (boxes, segmentations, labels))
 
     def _processPolygons(self, ann: dict) -> tuple[list, list, list]:
-        """Return boxes, outlines and labels of the objects in a *_polygons.json."""
+        """Return boxes xyxy, outlines and labels of the objects in a *_polygons.json."""
         objects = [
             (np.array(entry["polygon"]), self.name_to_id[entry["label"]])
             for entry in ann["objects"]
@@ -154,10 +153,10 @@ class CityScapesDataset(AbstractDataset):
         return boxes, outlines, [label for _, label in objects]
 
     def _processBinayMasks(self, ann: torch.Tensor) -> tuple[list, list, list]:
-        """Return boxes, masks and labels of the objects in the (H, W) pixels of instance ids."""
+        """Return boxes xyxy, masks and labels of the objects in instance ids (H, W)."""
         pixels, boxes, masks, labels = ann.numpy(), [], [], []
         for number in numbers_in(pixels):
-            if number // 1000 in self.cityscapesID_to_ind:  # else a group, or no object
+            if number // 1000 in self.cityscapesID_to_ind:  # otherwise a group or no object
                 mask = pixels == number
                 boxes.append(list(mask_bounds(mask)))
                 masks.append(torch.from_numpy(mask))
@@ -168,7 +167,7 @@ class CityScapesDataset(AbstractDataset):
         return len(self.img_paths)
 
     def get_img_info(self, index: int) -> dict:
-        """Return the size of an image in pixels, read from its header, and its files."""
+        """Return the size of an image in pixels, read from its header, and its files' paths."""
         path = self.img_paths[index]
         width, height = read_image_size(path)
         return {
@@ -183,17 +182,17 @@ class CityScapesDataset(AbstractDataset):
 
 def read_instance_ids(path: str) -> np.ndarray:
     """Read an *_instanceIds.png, int32 (H, W)."""
-    with Image.open(path) as image:  # 16 bits of numbers, not of grey
+    with Image.open(path) as image:  # 16-bit numbers, which read_image would scale to 8 bits
         return np.array(image, dtype=np.int32)
 
 
 def numbers_in(pixels: np.ndarray) -> list[int]:
-    """Return the instance ids that occur, rising."""
-    return np.flatnonzero(np.bincount(pixels.reshape(-1))).tolist()  # unique() would sort pixels
+    """Return the instance ids that occur, in rising order."""
+    return np.flatnonzero(np.bincount(pixels.reshape(-1))).tolist()  # faster than np.unique
 
 
 def mask_bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Return the box xyxy around the pixels of a bool (H, W) mask, 0 0 -1 -1 without any."""
+    """Return the box xyxy around the pixels of a mask, bool (H, W); (0, 0, -1, -1) if empty."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return 0, 0, -1, -1

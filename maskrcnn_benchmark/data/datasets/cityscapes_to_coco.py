@@ -1,4 +1,7 @@
-"""Cityscapes' objects in COCO's format, for the catalog's "cityscapes_fine_…_cocostyle" sets."""
+"""Conversion of Cityscapes' objects to COCO's format.
+
+It makes the annotations of the data sets "cityscapes_fine_…_cocostyle" in paths_catalog.py.
+"""
 
 import json
 import logging
@@ -9,28 +12,29 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .cityscapes import INSTANCE_CLASSES, UNJUDGED_CLASSES, numbers_in, read_instance_ids
+from .cityscapes import INSTANCE_CLASSES, NOT_EVALUATED, numbers_in, read_instance_ids
 
 # category ids are 1 to 8, in this order, in every file
-CATEGORIES = [name for name in INSTANCE_CLASSES if name not in UNJUDGED_CLASSES]
+CATEGORIES = [name for name in INSTANCE_CLASSES if name not in NOT_EVALUATED]
 _ENDING = "_instanceIds.png"
 
 
 def convert_cityscapes_instance_only(data_dir: str, out_dir: str) -> list[str]:
-    """Write instancesonly_filtered_gtFine_SPLIT.json for each split that is there.
+    """Write instancesonly_filtered_gtFine_SPLIT.json for each split that exists.
 
-    Objects are the outlines of their visible pixels, an outline of less than three points left
-    out. An image's "file_name" has no folder, as the catalog's flat folder of images expects.
+    An object's segmentation is the outlines of its visible pixels; outlines of less than three
+    points are left out. An image's "file_name" has no folder, since the catalog's data sets expect
+    all images in one folder.
 
     Args:
-        data_dir: Holds gtFine, or gtFine_trainvaltest/gtFine, with the splits.
-        out_dir: Made if it does not exist.
+        data_dir: folder of gtFine, or of gtFine_trainvaltest/gtFine, with the splits.
+        out_dir: folder of the files to write; it is made if it does not exist.
 
     Returns:
-        The files' paths.
+        the paths of the files.
 
     Raises:
-        FileNotFoundError: There is no split.
+        FileNotFoundError: there is no split.
     """
     places = [Path(data_dir, "gtFine_trainvaltest", "gtFine"), Path(data_dir, "gtFine")]
     truths = next((place for place in places if place.is_dir()), None)
@@ -72,7 +76,7 @@ def _convert_split(paths: Sequence[Path]) -> dict:
                 if polygons:
                     annotations.append(
                         {
-                            # pycocotools takes an object of the number 0 for none
+                            # from 1 on: pycocotools treats the id 0 as "no object"
                             "id": len(annotations) + 1,
                             "image_id": image_id,
                             "category_id": category_id,
@@ -92,13 +96,13 @@ def instances2dict_with_polygons(
     """Return the objects of *_instanceIds.png files.
 
     Args:
-        imageFileList: One path or several.
-        verbose: Print the number of files done.
+        imageFileList: one path, or several.
+        verbose: print the number of files that are done.
 
     Returns:
-        For each absolute path a dict from class to objects, each with instID, labelID, pixelCount,
-        medDist and distConf (which no file says: -1 and 0), and contours (flat lists x1 y1 x2 y2 …
-        of pixels on the outer rims).
+        per absolute path a dict from class to objects. An object has instID, labelID, pixelCount,
+        contours (flat lists x1 y1 x2 y2 … of the pixels on its outer borders), and medDist and
+        distConf, which are always -1 and 0, since these files do not state distances.
     """
     paths = [imageFileList] if isinstance(imageFileList, str) else imageFileList
     result = {}

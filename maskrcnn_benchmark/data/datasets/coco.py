@@ -1,4 +1,4 @@
-"""COCO-format annotations: boxes, polygons, keypoints."""
+"""Data set of annotations in COCO's format: boxes, polygons and keypoints."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -16,22 +16,22 @@ min_keypoints_per_image = 10
 
 
 def _count_visible_keypoints(anno: Sequence[dict]) -> int:
-    """Count keypoints that are labelled, over all objects of an image."""
+    """Count the labelled keypoints of all objects of an image."""
     flags = (flag for obj in anno for flag in obj["keypoints"][2::3])
     return sum(flag > 0 for flag in flags)
 
 
 def _has_only_empty_bbox(anno: Sequence[dict]) -> bool:
-    """Say whether each box is at most one pixel wide or high."""
+    """Return whether no box is both wider and higher than one pixel."""
     return not any(min(obj["bbox"][2:]) > 1 for obj in anno)
 
 
 def has_valid_annotation(anno: Sequence[dict]) -> bool:
-    """Say whether an image has something to train on.
+    """Return whether an image has objects to train on.
 
     Args:
-        anno: The image's annotations as COCO's JSON has them. With keypoints, at least
-            `min_keypoints_per_image` of them must be labelled.
+        anno: the image's annotations in COCO's format. If they have keypoints, at least
+            `min_keypoints_per_image` of these must be labelled.
     """
     if _has_only_empty_bbox(anno):
         return False
@@ -41,14 +41,17 @@ def has_valid_annotation(anno: Sequence[dict]) -> bool:
 class COCODataset(torchvision.datasets.coco.CocoDetection):
     """Images with annotations in COCO's format.
 
-    Categories become contiguous labels from 1 in the order of their ids. Crowd regions are no
-    targets.
+    Labels number the categories from 1, in the order of their ids. Crowd regions are left out of
+    the targets.
 
     Args:
-        ann_file: The annotations, a JSON file.
-        root: Folder of the images.
-        remove_images_without_annotations: Leave out images with nothing to train on.
-        transforms: Called with (BGR image, target), or None.
+        ann_file: JSON file of the annotations.
+        root: folder of the images.
+        remove_images_without_annotations: leave out images without objects to train on.
+        transforms: called with (BGR image, target), or None.
+
+    Raises:
+        FileNotFoundError: the file or the folder does not exist.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
         to_label = self.json_category_id_to_contiguous_id
         labels = [to_label[obj["category_id"]] for obj in objects]
         target.add_field("labels", torch.tensor(labels, dtype=torch.int64))
-        # an image without objects has the fields, with no entries, that the others have
+        # an image without objects has the same fields as the others, of length 0
         fields = objects[0] if objects else self._any_annotation
         if "segmentation" in fields:
             polygons = [obj["segmentation"] for obj in objects]
@@ -110,5 +113,5 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
         return target
 
     def get_img_info(self, index: int) -> dict:
-        """Return the image's entry in the JSON: height, width, file_name …"""
+        """Return the image's entry in the JSON file: height and width in pixels, file_name …"""
         return self.coco.imgs[self.id_to_img_map[index]]

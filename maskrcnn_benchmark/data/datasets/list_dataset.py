@@ -1,4 +1,4 @@
-"""A plain list of image files."""
+"""Data set of a list of image files."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,8 +11,8 @@ class ListDataset:
     """Images without annotations; the target is one box around the whole image.
 
     Args:
-        image_lists: Paths.
-        transforms: Called with (image, target), or None.
+        image_lists: paths of the images.
+        transforms: called with (BGR image, target), or None.
     """
 
     def __init__(self, image_lists: Sequence[str], transforms: Callable | None = None):
@@ -33,7 +33,7 @@ class ListDataset:
         return len(self.image_lists)
 
     def get_img_info(self, item: int) -> dict:
-        """Return the size of an image in pixels, read from its header."""
+        """Return height, width (pixels, read from the header) and file_name of an image."""
         path = self.image_lists[item]
         width, height = read_image_size(path)
         return {"height": height, "width": width, "file_name": str(path)}

@@ -1,4 +1,4 @@
-"""Pascal VOC's folders."""
+"""Data set of Pascal VOC's folders: Annotations, ImageSets and JPEGImages."""
 
 import os
 import xml.etree.ElementTree as ElementTree
@@ -13,13 +13,16 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
 class PascalVOCDataset(Dataset):
-    """Images of a VOC folder (Annotations, ImageSets, JPEGImages).
+    """Images with Pascal VOC's annotations.
 
     Args:
-        data_dir: The folder, such as VOC2007.
-        split: Name of a list in ImageSets/Main, such as "trainval".
-        use_difficult: Keep the objects that are marked as difficult.
-        transforms: Called with (BGR image, target), or None.
+        data_dir: the folder, such as VOC2007.
+        split: name of a list in ImageSets/Main, such as "trainval".
+        use_difficult: keep the objects that are marked as difficult.
+        transforms: called with (BGR image, target), or None.
+
+    Raises:
+        FileNotFoundError: the list does not exist.
     """
 
     CLASSES = (
@@ -83,7 +86,11 @@ class PascalVOCDataset(Dataset):
         return os.path.join(self.root, "Annotations", f"{self.ids[index]}.xml")
 
     def get_groundtruth(self, index: int) -> BoxList:
-        """Return the objects of an image, BoxList with the fields labels and difficult."""
+        """Return the objects of an image, a BoxList with the fields labels and difficult.
+
+        Raises:
+            ValueError: an object's class is not in CLASSES.
+        """
         path = self._annotation_path(index)
         try:
             anno = self._preprocess_annotation(ElementTree.parse(path).getroot())
@@ -105,7 +112,7 @@ class PascalVOCDataset(Dataset):
             if is_difficult and not self.keep_difficult:
                 continue
             corners = [obj.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
-            # VOC counts pixels from 1
+            # VOC numbers pixels from 1
             boxes.append([int(float(value)) - 1 for value in corners])
             labels.append(self.class_to_ind[obj.findtext("name").lower().strip()])
             difficult.append(is_difficult)
@@ -122,7 +129,7 @@ class PascalVOCDataset(Dataset):
         return {"height": height, "width": width, "file_name": self._image_path(index)}
 
     def map_class_id_to_class_name(self, class_id: int) -> str:
-        """Return the name of a label."""
+        """Return the class name of a label."""
         return self.CLASSES[class_id]
 
 

@@ -1,4 +1,4 @@
-"""Which images make up which batch."""
+"""Samplers, which decide the images of each batch."""
 
 from .distributed import DistributedSampler
 from .grouped_batch_sampler import GroupedBatchSampler

@@ -1,4 +1,4 @@
-"""A share of the data set for each process."""
+"""Sampler that divides a data set among processes."""
 
 from collections.abc import Iterator, Sized
 
@@ -11,15 +11,15 @@ from torch.utils.data.sampler import Sampler
 class DistributedSampler(Sampler):
     """Draw this process's share of the indices, in an order that only seed and epoch decide.
 
-    All processes get equally many indices: the first ones are repeated at the end where the
-    data set cannot be divided evenly.
+    All processes draw the same number of indices: if the data set cannot be divided evenly, its
+    first indices are drawn a second time.
 
     Args:
-        dataset: Anything with a length.
-        num_replicas: Number of processes; None asks torch.distributed.
-        rank: Number of this process; None asks torch.distributed.
-        shuffle: Draw a new order in each epoch, or keep the data set's.
-        seed: Decides the orders together with the epoch.
+        dataset: any object with a length.
+        num_replicas: number of processes; None: torch.distributed's.
+        rank: rank of this process; None: torch.distributed's.
+        shuffle: True: a new order in each epoch; False: the data set's order.
+        seed: decides, together with the epoch, the order.
     """
 
     def __init__(
@@ -54,5 +54,5 @@ class DistributedSampler(Sampler):
         return self.num_samples
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration."""
+        """Set the epoch, which decides the order of the next iteration."""
         self.epoch = epoch

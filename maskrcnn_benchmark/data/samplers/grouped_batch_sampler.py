@@ -1,4 +1,4 @@
-"""Batches of images of one kind."""
+"""Batch sampler whose batches hold images of one group, such as landscape or portrait."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,13 +7,16 @@ from torch.utils.data.sampler import BatchSampler, Sampler
 
 
 class GroupedBatchSampler(BatchSampler):
-    """Collect batches within each group, in the order in which their first elements are drawn.
+    """Collect batches of one group each, in the order in which their first elements are drawn.
 
     Args:
-        sampler: Draws indices.
-        group_ids: The group of each index of the data set.
-        batch_size: Elements of a batch.
-        drop_uneven: Leave out batches that stay smaller.
+        sampler: draws the indices.
+        group_ids: (N,) the group of each index of the data set.
+        batch_size: elements per batch.
+        drop_uneven: leave out batches that remain smaller.
+
+    Raises:
+        ValueError: `sampler` is no Sampler, or `group_ids` is not one-dimensional.
     """
 
     def __init__(
@@ -33,7 +36,7 @@ class GroupedBatchSampler(BatchSampler):
         self.batch_size = batch_size
         self.drop_uneven = drop_uneven
         self._batches: list[list[int]] = []
-        # the epoch for which __len__ has made batches that nobody has drawn yet
+        # epoch of the batches that __len__ has made and __iter__ has not yet returned, or None
         self._prepared_epoch: tuple | None = None
 
     def _prepare_batches(self) -> list[list[int]]:
@@ -44,7 +47,7 @@ class GroupedBatchSampler(BatchSampler):
             batch = growing.get(group_of[index])
             if batch is None or len(batch) == self.batch_size:
                 batch = growing[group_of[index]] = []
-                batches.append(batch)  # now, so that first elements decide the order
+                batches.append(batch)  # before it is full: first elements decide the order
             batch.append(index)
         if self.drop_uneven:
             return [batch for batch in batches if len(batch) == self.batch_size]
@@ -60,7 +63,8 @@ class GroupedBatchSampler(BatchSampler):
         return iter(self._batches)
 
     def __len__(self) -> int:
-        # a random sampler draws anew each time: count the batches that are drawn next
+        # A random sampler draws a new order at each call, which can change the number of batches,
+        # so the batches that are counted here are kept for the next __iter__.
         if not self._batches:
             self._batches = self._prepare_batches()
             self._prepared_epoch = self._epoch()

@@ -1,4 +1,4 @@
-"""As many batches as training has iterations."""
+"""Batch sampler with as many batches as training has iterations."""
 
 from collections.abc import Iterator
 
@@ -6,16 +6,19 @@ from torch.utils.data.sampler import BatchSampler
 
 
 class IterationBasedBatchSampler(BatchSampler):
-    """Go through a batch sampler again and again until the last iteration.
+    """Repeat a batch sampler until the last iteration.
 
-    Training that starts at iteration k gets the very batches that it would have got after k
-    iterations from the start: the first k are drawn and thrown away, which reads no image.
+    Training that resumes at iteration k gets the same batches as training from the start gets
+    after k iterations: the first k batches are drawn and skipped, without reading images.
 
     Args:
-        batch_sampler: Gives the batches of one pass over the data; its sampler's `set_epoch`, if
-            it has one, is called with the number of each pass.
-        num_iterations: Number of the last iteration.
-        start_iter: Iterations that are done already.
+        batch_sampler: draws the batches of one pass over the data; its sampler's `set_epoch`, if
+            it has one, is called with the number of each pass, from 0.
+        num_iterations: number of the last iteration.
+        start_iter: number of iterations that are done.
+
+    Raises:
+        ValueError: during iteration, if a pass over the data has no batch.
     """
 
     def __init__(self, batch_sampler: BatchSampler, num_iterations: int, start_iter: int = 0):

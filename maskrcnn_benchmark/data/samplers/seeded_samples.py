@@ -1,8 +1,8 @@
-"""Random changes of training images that depend on nothing but seed, iteration and position.
+"""Random changes of training images that depend only on seed, iteration and position in the batch.
 
-The batch sampler hands out (index, seed) instead of an index, and the data set is wrapped in
-`TrainingSamples`, which sets the random generators from that seed for the one sample. So the number
-of workers, an evaluation in between or a resumed run change nothing.
+The batch sampler draws (index, seed) instead of an index, and the data set is wrapped in
+`TrainingSamples`, which sets the random generators from that seed for each sample. Therefore the
+number of workers, an evaluation during training or resuming do not affect these changes.
 """
 
 import random
@@ -19,9 +19,10 @@ class SeededBatchSampler(BatchSampler):
     """Add a seed to each index of each batch.
 
     Args:
-        batch_sampler: Gives lists of indices; its `start_iter`, if any, numbers the first batch.
-        seed: The run's seed.
-        first_position: Position of this process's first image in the whole batch.
+        batch_sampler: draws lists of indices; its `start_iter`, if it has one, is the number of
+            the first batch.
+        seed: the run's seed.
+        first_position: position of this process's first image in the batch of all processes.
     """
 
     def __init__(self, batch_sampler: BatchSampler, seed: int, first_position: int = 0):
@@ -46,7 +47,7 @@ class SeededBatchSampler(BatchSampler):
 
 
 class TrainingSamples(Dataset):
-    """A data set whose samples are asked for as (index, seed); in all else the data set itself."""
+    """Data set indexed by (index, seed); all other attributes are those of the wrapped data set."""
 
     def __init__(self, dataset: Any):
         self.dataset = dataset
@@ -54,7 +55,7 @@ class TrainingSamples(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> Any:
         index, seed = key
         python_state = random.getstate()
-        # the generators of the training process itself must not move (NUM_WORKERS 0)
+        # without workers this runs in the training process, whose generators must not change
         with torch.random.fork_rng(devices=[]):
             try:
                 random.seed(seed)
@@ -67,7 +68,8 @@ class TrainingSamples(Dataset):
         return len(self.dataset)
 
     def __getattr__(self, name: str) -> Any:
-        # "dataset" is not there yet while a worker unpickles; a batched __getitems__ knows no seeds
+        # While a worker unpickles this object it has no "dataset" yet; and the data set's special
+        # methods, such as a batched __getitems__, do not accept (index, seed).
         if name == "dataset" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.dataset, name)

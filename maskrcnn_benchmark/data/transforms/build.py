@@ -1,4 +1,4 @@
-"""The transforms that a config asks for."""
+"""Build the transforms of a config."""
 
 from yacs.config import CfgNode
 
@@ -6,11 +6,11 @@ from . import transforms as T
 
 
 def build_transforms(cfg: CfgNode, is_train: bool = True) -> T.Compose:
-    """Make the chain from a BGR image to the network's tensor, as cfg.INPUT says.
+    """Build the transforms from a BGR image to the network's tensor, by the settings of cfg.INPUT.
 
     Args:
-        cfg: The whole config.
-        is_train: With the random changes of training, or only resized and normalized.
+        cfg: the whole config.
+        is_train: True: with the random changes of training; False: resize and normalize only.
     """
     options = cfg.INPUT
     to_network = [

@@ -1,10 +1,11 @@
 """Transforms of an image and its target.
 
-An image is a BGR uint8 array (H, W, 3), as `image_io.read_image` gives it, or a PIL image, which is
-RGB by definition; each step keeps the kind that it gets until `ToTensor`. A target is a BoxList or
-None. With a target every step returns (image, target); without one `Resize` and `Normalize` return
-the image alone, as the original's do, and the others (image, None). `Compose` always returns both.
-Random draws come from python's `random`; only `ColorJitter` draws from torch's generator.
+An image is a BGR uint8 array (H, W, 3), as `image_io.read_image` returns it, or a PIL image, which
+is RGB by definition; before `ToTensor` each transform returns the type that it is given. A target
+is a BoxList or None. With a target every transform returns (image, target); without one `Resize`
+and `Normalize` return the image alone, as the original's do, and the others (image, None).
+`Compose` always returns both. Random numbers come from Python's `random`, those of `ColorJitter`
+from PyTorch's generator.
 """
 
 import random
@@ -29,7 +30,7 @@ Target = BoxList | None
 
 
 class Compose:
-    """Apply transforms one after the other."""
+    """Apply transforms in sequence."""
 
     def __init__(self, transforms: Sequence[Callable]):
         self.transforms = transforms
@@ -37,7 +38,7 @@ class Compose:
     def __call__(self, image: AnyImage, target: Target = None) -> tuple[Any, Target]:
         for step in self.transforms:
             outcome = step(image, target)
-            # steps that are called without a target may return the image alone
+            # a transform without a target may return the image alone
             image, target = outcome if isinstance(outcome, tuple) else (outcome, None)
         return image, target
 
@@ -47,11 +48,11 @@ class Compose:
 
 
 class Resize:
-    """Scale so that the short side has a given length, unless the long side became too long.
+    """Scale so that the short side has a given length, or the long side its greatest length.
 
     Args:
-        min_size: Length of the short side in pixels; of several one is drawn for each image.
-        max_size: Upper bound of the long side in pixels, or None.
+        min_size: length of the short side in pixels; of several, one is drawn per image.
+        max_size: greatest length of the long side in pixels, or None.
     """
 
     def __init__(self, min_size: int | Sequence[int], max_size: int | None):
@@ -59,7 +60,7 @@ class Resize:
         self.max_size = max_size
 
     def get_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Give the new (height, width) of an image of this (width, height)."""
+        """Return the new (height, width) of an image of the size (width, height)."""
         short, long = sorted(image_size)
         new_short = random.choice(self.min_size)
         if self.max_size is not None and long / short * new_short > self.max_size:
@@ -71,7 +72,7 @@ class Resize:
 
     def __call__(self, image: AnyImage, target: Target = None) -> Any:
         is_array = isinstance(image, np.ndarray)
-        # PIL scales each channel by itself, so the channels' order does not matter to it
+        # PIL scales the channels independently, so BGR may be passed as RGB
         picture = Image.fromarray(image) if is_array else image
         new_height, new_width = self.get_size(picture.size)
         if picture.size != (new_width, new_height):
@@ -113,11 +114,11 @@ class RandomVerticalFlip(_RandomFlip):
 
 
 class ColorJitter:
-    """Change brightness, contrast, saturation and hue at random, as torchvision's of that name.
+    """Change brightness, contrast, saturation and hue at random, by torchvision's ColorJitter.
 
     Args:
-        brightness, contrast, saturation: Largest relative change, 0 or None for none.
-        hue: Largest shift as a share of the colour circle, at most 0.5.
+        brightness, contrast, saturation: greatest relative change; 0 or None: no change.
+        hue: greatest shift as a fraction of the colour circle, at most 0.5.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class ColorJitter:
 
 
 class ToTensor:
-    """Turn an image into a float tensor (3, H, W), RGB in [0, 1], whatever came in."""
+    """Convert an image, BGR array or PIL image, to a float tensor (3, H, W), RGB in [0, 1]."""
 
     def __call__(self, image: AnyImage, target: Target = None) -> tuple[torch.Tensor, Target]:
         bgr = to_bgr(image)
@@ -150,13 +151,13 @@ class ToTensor:
 
 
 class Normalize:
-    """Subtract the mean of each channel and divide by its deviation.
+    """Subtract the mean of each channel and divide by its standard deviation.
 
-    The one place where the channel order of the network is made: RGB in 0-1 comes in.
+    Only this transform changes the order of channels for the network; its input is RGB in [0, 1].
 
     Args:
-        mean, std: One number a channel, in the order and scale that `to_bgr255` sets.
-        to_bgr255: True turns the tensor into BGR in 0-255 first.
+        mean, std: one number per channel, in the order and scale that `to_bgr255` sets.
+        to_bgr255: True: convert the tensor to BGR in 0-255 first; False: keep RGB in [0, 1].
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], to_bgr255: bool = True):

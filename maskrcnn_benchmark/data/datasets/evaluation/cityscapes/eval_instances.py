@@ -1,8 +1,8 @@
-"""What objects and predictions share, and Cityscapes' average precision over that.
+"""Matches of objects and predictions, and Cityscapes' average precision of these matches.
 
-The matching is this file's; precision is computed by cityscapesscripts itself, so that figures are
-those of the official script. Boxes follow BoxList (x2 = x1 + width - 1). The names and the
-structure of `matches` are the original's (evaluation/cityscapes/eval_instances.py there).
+This module computes which objects and predictions overlap; cityscapesscripts computes the precision
+from that, so that the figures are those of the official script. Boxes follow BoxList (x2 = x1 +
+width - 1). Names and the structure of `matches` are those of the original's eval_instances.py.
 """
 
 import os
@@ -20,20 +20,29 @@ from maskrcnn_benchmark.data.datasets.cityscapes import (
     read_instance_ids,
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.mask_pasting import Masker
 
 Box = Sequence[float]
-Mask = np.ndarray  # bool (H, W); counting its pixels is 10 times faster than a tensor's
+Mask = np.ndarray  # bool (H, W); NumPy counts its pixels 10 times as fast as PyTorch
 
 
 class CArgs:
-    """Settings of the evaluation."""
+    """Settings of the evaluation.
+
+    Attributes:
+        exportBoxFile, exportMaskFile: paths of the files with the figures.
+        overlaps: IoUs above which a prediction finds an object.
+        minRegionSizes: pixels; objects that are smaller are not counted.
+        csv: print the table as comma-separated values.
+        instLabels: the classes to evaluate.
+    """
 
     exportBoxFile: str
     exportMaskFile: str
-    overlaps: np.ndarray  # IoU above which a prediction finds an object
-    minRegionSizes: np.ndarray  # pixels; smaller objects count neither way
-    csv: bool  # the table's form
-    instLabels: list[str]  # the classes that are judged
+    overlaps: np.ndarray
+    minRegionSizes: np.ndarray
+    csv: bool
+    instLabels: list[str]
 
     def __repr__(self) -> str:
         width = max(map(len, vars(self)), default=0)
@@ -57,13 +66,13 @@ def matchGtsWithPreds(dataset: Any, predictions: Sequence[BoxList]) -> list[dict
 
 
 def matchGtWithPred(dataset: Any, predictions: Sequence[BoxList], idx: int) -> dict:
-    """Find which objects and predictions of an image share pixels; only of the same class.
+    """Find which objects and predictions of the same class share pixels in an image.
 
     Returns:
-        {"groundTruth": {class: objects}, "prediction": {class: predictions}}. An object has its
-        "matchedPred", a prediction its "matchedGt": the others' entries with the "boxIntersection"
-        and "maskIntersection", pixels. Also, for a prediction, "boxVoid" and "maskVoid": its
-        pixels where the annotators saw nothing that is judged.
+        {"groundTruth": {class: objects}, "prediction": {class: predictions}}. The "matchedPred" of
+        an object and the "matchedGt" of a prediction are lists of the others' entries, with their
+        "boxIntersection" and "maskIntersection" in pixels. The "boxVoid" and "maskVoid" of a
+        prediction are the numbers of its pixels that belong to no evaluated class.
     """
     objects, object_masks = prepareGtImage(dataset, idx)
     found, found_masks = preparePredImage(dataset, predictions, idx)
@@ -83,8 +92,8 @@ def matchGtWithPred(dataset: Any, predictions: Sequence[BoxList], idx: int) -> d
 
 
 def _link(gt: dict, gt_mask: Mask | None, pred: dict, pred_mask: Mask | None) -> None:
-    """Enter an object and a prediction into each other's list if they share anything."""
-    if gt["instID"] < 1000:  # a group: of its box, only its pixels count
+    """Add an object and a prediction to each other's list if they share pixels."""
+    if gt["instID"] < 1000:  # the box of a group covers much else: count the group's own pixels
         in_box = _count(gt_mask[_window(pred["box"])])
     else:
         in_box = computeBoxIntersection(gt, pred)
@@ -107,19 +116,19 @@ def _by_class(dataset: Any, instances: Sequence[dict]) -> dict[str, list[dict]]:
 
 
 def isOverlapping(box1: Box, box2: Box) -> bool:
-    """Say whether boxes xyxy share a pixel."""
+    """Return whether boxes xyxy share a pixel."""
     x1, y1, x2, y2 = getIntersectionBox(box1, box2)
     return x1 <= x2 and y1 <= y2
 
 
 def getUnionBox(box1: Box, box2: Box) -> tuple:
-    """Return the smallest box xyxy around two."""
+    """Return the smallest box xyxy around two boxes."""
     corners = list(zip(box1, box2, strict=True))
     return (*map(min, corners[:2]), *map(max, corners[2:]))
 
 
 def getIntersectionBox(box1: Box, box2: Box) -> tuple:
-    """Return the box xyxy that two share; x1 > x2 or y1 > y2 if they share nothing."""
+    """Return the box xyxy that two boxes share; x1 > x2 or y1 > y2 if they share none."""
     corners = list(zip(box1, box2, strict=True))
     return (*map(max, corners[:2]), *map(min, corners[2:]))
 
@@ -155,10 +164,11 @@ def _count(mask: Mask) -> int:
 
 
 def prepareGtImage(dataset: Any, idx: int) -> tuple[list[dict], list[Mask | None]]:
-    """Return an image's objects and their masks, bool (H, W), or None.
+    """Return the objects of an image and their masks, bool (H, W), or None.
 
-    A CityScapesDataset's are those of *_instanceIds.png, with groups ("instID" < 1000, not judged),
-    if that file is there; otherwise they are the dataset's `get_groundtruth(idx)`.
+    A CityScapesDataset's objects are read from *_instanceIds.png, if that file exists, and include
+    groups ("instID" < 1000), which are not evaluated. Otherwise they are the dataset's
+    `get_groundtruth(idx)`.
     """
     path = _instance_ids_path(dataset, idx)
     if path is not None:
@@ -194,27 +204,28 @@ def _objects_of_png(dataset: Any, pixels: np.ndarray) -> tuple[list[dict], list[
 
 
 def _void_pixels(dataset: Any, idx: int) -> Mask | None:
-    """Return where the official evaluation looks away, bool (H, W); None where it does not."""
+    """Return the pixels that the official evaluation ignores, bool (H, W).
+
+    None for a data set without *_instanceIds.png.
+    """
     path = _instance_ids_path(dataset, idx)
     if path is None:
         return None
     labels = _official_script().labels
-    unjudged = [label.id for label in labels if label.ignoreInEval]
-    return np.isin(read_instance_ids(path), unjudged)
+    ignored = [label.id for label in labels if label.ignoreInEval]
+    return np.isin(read_instance_ids(path), ignored)
 
 
 def preparePredImage(
     dataset: Any, predictions: Sequence[BoxList], idx: int
 ) -> tuple[list[dict], list[Mask | None]]:
-    """Return an image's predictions, in its own size, and their masks, bool (H, W), or None."""
-    from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import Masker
-
+    """Return the predictions of an image, in its pixels, and their masks, bool (H, W), or None."""
     info = dataset.get_img_info(idx)
     size = (info["width"], info["height"])
     prediction = predictions[idx].resize(size).convert("xyxy")
     masks: list[Mask | None] = [None] * len(prediction)
     if prediction.has_field("mask") and len(prediction):
-        field = prediction.get_field("mask")  # [N, 1, M, M], or [N, 1, H, W] when pasted already
+        field = prediction.get_field("mask")  # [N, 1, M, M], or [N, 1, H, W] if they are pasted
         if tuple(field.shape[-2:]) != size[::-1]:
             field = Masker(threshold=0.5, padding=1).forward_single_image(field, prediction)
         masks = list((field[:, 0] if field.dtype == torch.bool else field[:, 0] > 0.5).numpy())
@@ -261,7 +272,11 @@ def evaluateMaskMatches(matches: Sequence[dict], args: CArgs) -> np.ndarray:
 def _evaluate(
     matches: Sequence[dict], args: CArgs, area: str, shared: str, void: str
 ) -> np.ndarray:
-    """Give matches to the official script in its own form, which knows one kind of area."""
+    """Evaluate matches with the official script.
+
+    The script's form of matches has one area per entry and one intersection per match; the keys
+    `area`, `shared` and `void` select those of boxes or of masks.
+    """
 
     def translate(entry: dict, links: str) -> dict:
         new = {"pixelCount": entry[area], "intersection": entry.get(shared, 0)}
@@ -282,13 +297,13 @@ def _evaluate(
             for side, links in sides.items()
         }
 
-    # one distance limit for each region size, none of which limits anything
-    endless = np.full(len(args.minRegionSizes), np.inf)
+    # the script needs a limit of the distance per region size; infinity excludes no object
+    no_limit = np.full(len(args.minRegionSizes), np.inf)
     settings = SimpleNamespace(
         overlaps=args.overlaps,
         minRegionSizes=args.minRegionSizes,
-        distanceThs=endless,
-        distanceConfs=-endless,
+        distanceThs=no_limit,
+        distanceConfs=-no_limit,
         distanceAvailable=True,
         instLabels=args.instLabels,
     )
@@ -302,14 +317,22 @@ def _official_script() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             "Cityscapes' evaluation needs cityscapesscripts: pip install cityscapesscripts. An "
-            "AbstractDataset can be judged by COCO's rules without it: "
+            "AbstractDataset can be evaluated by COCO's rules without it: "
             "maskrcnn_benchmark.data.datasets.evaluation.coco.coco_evaluation"
         ) from error
     return evalInstanceLevelSemanticLabeling
 
 
 def computeAverages(aps: np.ndarray, args: CArgs) -> dict:
-    """Return means over overlaps, at the smallest region size: allAp…, and "classes": ap…"""
+    """Return means of the average precisions over the overlaps, at the smallest region size.
+
+    Args:
+        aps: [region size, class, overlap].
+
+    Returns:
+        {"allAp", "allAp50%", "allAp75%": mean over the classes that have objects; "classes":
+        {class: {"ap", "ap50%", "ap75%"}}}.
+    """
     chosen = aps[np.argmin(args.minRegionSizes)]  # [class, overlap]
     columns = {
         "": np.full(len(args.overlaps), True),
@@ -329,7 +352,7 @@ def computeAverages(aps: np.ndarray, args: CArgs) -> dict:
 
 
 def printResults(avgDict: dict, args: CArgs) -> str:
-    """Return a table of `computeAverages`' figures."""
+    """Return a table of the figures of `computeAverages`."""
     keys = ("", "50%", "75%")
     rows = [("what", "AP", "AP_50%", "AP_75%")]
     figures = [(name, [own[f"ap{k}"] for k in keys]) for name, own in avgDict["classes"].items()]
@@ -341,7 +364,12 @@ def printResults(avgDict: dict, args: CArgs) -> str:
 
 
 def prepareJSONDataForResults(avgDict: dict, aps: np.ndarray, args: CArgs) -> dict:
-    """Return the figures and what they were computed with, as JSON can hold them."""
+    """Return the figures and the settings of the evaluation, as JSON can hold them.
+
+    Args:
+        avgDict: from `computeAverages`.
+        aps: [region size, class, overlap].
+    """
     return {
         "averages": avgDict,
         "overlaps": args.overlaps.tolist(),

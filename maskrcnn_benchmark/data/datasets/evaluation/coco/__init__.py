@@ -20,23 +20,22 @@ def coco_evaluation(
     expected_results: Sequence = (),
     expected_results_sigma_tol: float = 4,
 ) -> tuple:
-    """Judge predictions on a COCODataset or any AbstractDataset; see do_coco_evaluation."""
-    rules = {
-        COCODataset: do_orig_coco_evaluation,
-        AbstractDataset: do_wrapped_coco_evaluation,
-    }
-    for kind, judge in rules.items():
-        if isinstance(dataset, kind):
-            return judge(
-                dataset,
-                predictions,
-                box_only,
-                output_folder,
-                iou_types,
-                expected_results,
-                expected_results_sigma_tol,
-            )
-    raise NotImplementedError(
-        "COCO's evaluation needs a COCODataset or an AbstractDataset, got a "
-        f"{type(dataset).__name__}"
+    """Evaluate predictions on a COCODataset or an AbstractDataset; see do_coco_evaluation."""
+    if isinstance(dataset, COCODataset):
+        evaluate = do_orig_coco_evaluation
+    elif isinstance(dataset, AbstractDataset):
+        evaluate = do_wrapped_coco_evaluation
+    else:
+        raise NotImplementedError(
+            "COCO's evaluation needs a COCODataset or an AbstractDataset, got a "
+            f"{type(dataset).__name__}"
+        )
+    return evaluate(
+        dataset,
+        predictions,
+        box_only,
+        output_folder,
+        iou_types,
+        expected_results,
+        expected_results_sigma_tol,
     )

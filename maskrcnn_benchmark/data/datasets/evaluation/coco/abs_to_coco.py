@@ -17,12 +17,18 @@ from maskrcnn_benchmark.data.datasets.abstract import AbstractDataset
 def convert_abstract_to_coco(
     dataset: AbstractDataset, num_workers: int | None = None, chunksize: int = 100
 ) -> dict[str, Any]:
-    """Return what COCO's JSON holds: info, type, images, annotations, categories.
+    """Convert the annotations of a data set to the content of a COCO JSON file.
 
     Args:
-        dataset: Its `get_groundtruth` gives the objects.
-        num_workers: Processes that read images; None or 0 for this one alone.
-        chunksize: Images that a process takes at a time.
+        dataset: its `get_groundtruth` returns the objects of an image.
+        num_workers: processes that read images; None or 0: this process reads them.
+        chunksize: images per task of a process.
+
+    Returns:
+        a dict with info, type, images, annotations and categories.
+
+    Raises:
+        ValueError: `dataset` is no AbstractDataset.
     """
     if not isinstance(dataset, AbstractDataset):
         raise ValueError(f"expected an AbstractDataset, got a {type(dataset).__name__}")
@@ -67,13 +73,13 @@ class _Converted(Dataset):
 
 
 def process_single_image(args: tuple[AbstractDataset, int]) -> tuple[dict, list[dict]]:
-    """Return COCO's entry of an image and those of its objects, which have no "id" yet.
+    """Return COCO's entries of an image and of its objects; the latter have no "id" yet.
 
-    An object's area is its number of pixels, or that of its box if there are no masks. A field
-    "iscrowd" marks regions in which nothing is wrong; without it there are none.
+    An object's area is the number of its mask's pixels or, without masks, the area of its box. A
+    field "iscrowd" marks crowd regions, in which detections are not counted as false.
 
     Args:
-        args: (data set, index).
+        args: (data set, index of the image).
     """
     dataset, idx = args
     image = {"id": idx + 1, **dataset.get_img_info(idx)}
@@ -101,7 +107,7 @@ def process_single_image(args: tuple[AbstractDataset, int]) -> tuple[dict, list[
 
 
 def masks_to_rles(masks_tensor: torch.Tensor) -> list[dict]:
-    """Return COCO's run-length codes of masks (N, H, W), as JSON can hold them."""
+    """Return COCO's run-length codes of masks (N, H, W), with text as JSON needs it."""
     codes = [
         mask_util.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in masks_tensor
     ]

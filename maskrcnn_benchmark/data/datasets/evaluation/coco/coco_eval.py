@@ -1,4 +1,4 @@
-"""Average precision as COCO defines it, by pycocotools; recall of proposals."""
+"""COCO's average precision, computed by pycocotools, and the recall of proposals."""
 
 import contextlib
 import copy
@@ -18,8 +18,9 @@ from pycocotools.cocoeval import COCOeval
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
+from maskrcnn_benchmark.structures.mask_pasting import Masker
 
-# square pixels, both ends included
+# least and greatest area of an object, square pixels, both included
 AREA_RANGES = {
     "all": (0, 1e5**2),
     "small": (0, 32**2),
@@ -30,7 +31,7 @@ AREA_RANGES = {
     "256-512": (256**2, 512**2),
     "512-inf": (512**2, 1e5**2),
 }
-PASTED_AT_ONCE = 32  # whole-image masks that are in memory at a time
+PASTED_AT_ONCE = 32  # masks of the image's size that are in memory at a time
 
 
 def do_coco_evaluation(
@@ -42,16 +43,17 @@ def do_coco_evaluation(
     expected_results: Sequence,
     expected_results_sigma_tol: float,
 ) -> tuple["COCOResults", dict[str, list[dict]]]:
-    """Judge predictions by COCO's rules and write them as COCO's result files.
+    """Evaluate predictions by COCO's rules and write COCO's result files.
 
     Args:
         dataset: COCODataset.
-        predictions: One BoxList for each image, in any size of the image, with the fields scores,
+        predictions: one BoxList per image, for any size of the image, with the fields scores,
             labels and those of `iou_types` (mask, keypoints); for proposals, objectness.
-        box_only: Judge proposals by their recall.
-        output_folder: For bbox.json and the like and coco_results.pth; None writes nothing.
-        iou_types: Of "bbox", "segm", "keypoints".
-        expected_results, expected_results_sigma_tol: See check_expected_results.
+        box_only: evaluate the recall of proposals.
+        output_folder: folder for the results in COCO's format (bbox.json, segm.json,
+            keypoints.json) and the figures (coco_results.pth); None: no files.
+        iou_types: some of "bbox", "segm" and "keypoints".
+        expected_results, expected_results_sigma_tol: see check_expected_results.
 
     Returns:
         (COCOResults, dict from each of `iou_types` to the list of results in COCO's format).
@@ -59,7 +61,7 @@ def do_coco_evaluation(
     logger = logging.getLogger("maskrcnn_benchmark.inference")
     coco_results: dict[str, list[dict]] = {}
     if box_only:
-        results, file_name = _judge_proposals(predictions, dataset), "box_proposals.pth"
+        results, file_name = _evaluate_proposals(predictions, dataset), "box_proposals.pth"
     else:
         results, file_name = COCOResults(*iou_types), "coco_results.pth"
         for iou_type in iou_types:
@@ -77,7 +79,7 @@ def do_coco_evaluation(
     return results, coco_results
 
 
-def _judge_proposals(predictions: Sequence[BoxList], dataset: Any) -> "COCOResults":
+def _evaluate_proposals(predictions: Sequence[BoxList], dataset: Any) -> "COCOResults":
     results = COCOResults("box_proposal")
     for limit in (100, 1000):
         for area, suffix in (("all", ""), ("small", "s"), ("medium", "m"), ("large", "l")):
@@ -109,7 +111,7 @@ def _result_rows(
 
 
 def prepare_for_coco_detection(predictions: Sequence[BoxList], dataset: Any) -> list[dict]:
-    """Turn boxes into COCO's results, "bbox" being x, y, width, height in image pixels."""
+    """Convert boxes to COCO's results, with "bbox" as x, y, width, height in image pixels."""
     rows = []
     for image_id, _, prediction in _in_image_frame(predictions, dataset):
         if len(prediction):
@@ -119,7 +121,7 @@ def prepare_for_coco_detection(predictions: Sequence[BoxList], dataset: Any) -> 
 
 
 def prepare_for_coco_segmentation(predictions: Sequence[BoxList], dataset: Any) -> list[dict]:
-    """Turn masks into COCO's results, "segmentation" being a run-length code of the image."""
+    """Convert masks to COCO's results, with "segmentation" as a run-length code of the image."""
     rows = []
     for image_id, size, prediction in _in_image_frame(predictions, dataset):
         if len(prediction):
@@ -129,15 +131,13 @@ def prepare_for_coco_segmentation(predictions: Sequence[BoxList], dataset: Any) 
 
 
 def _encode_masks(prediction: BoxList, size: tuple[int, int]) -> list[dict]:
-    from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import Masker
-
-    masks = prediction.get_field("mask")  # [N, 1, M, M], or [N, 1, H, W] when pasted already
+    masks = prediction.get_field("mask")  # [N, 1, M, M], or [N, 1, H, W] if they are pasted
     is_pasted = tuple(masks.shape[-2:]) == (size[1], size[0])
     if masks.dtype == torch.bool and not is_pasted:
         raise ValueError(
             f"masks pasted into an image of {masks.shape[-1]} x {masks.shape[-2]} pixels cannot be "
-            f"judged on one of {size[0]} x {size[1]}: set MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS to "
-            "False"
+            f"evaluated on one of {size[0]} x {size[1]}: set "
+            "MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS to False"
         )
     masker = Masker(threshold=0.5, padding=1)
     codes = []
@@ -145,14 +145,14 @@ def _encode_masks(prediction: BoxList, size: tuple[int, int]) -> list[dict]:
         chosen = torch.arange(start, min(start + PASTED_AT_ONCE, len(prediction)))
         part = masks[chosen]
         pasted = part if is_pasted else masker([part], [prediction[chosen]])[0]
-        # pycocotools takes (H, W, N), column by column
+        # pycocotools needs (H, W, N) in column-major order
         stacked = np.asfortranarray(pasted[:, 0].permute(1, 2, 0).numpy().astype(np.uint8))
         codes += mask_util.encode(stacked)
     return [{**code, "counts": code["counts"].decode("ascii")} for code in codes]
 
 
 def prepare_for_coco_keypoint(predictions: Sequence[BoxList], dataset: Any) -> list[dict]:
-    """Turn keypoints into COCO's results, "keypoints" being x, y, v of each in image pixels."""
+    """Convert keypoints to COCO's results, with "keypoints" as x, y, v of each in image pixels."""
     rows = []
     for image_id, _, prediction in _in_image_frame(predictions, dataset):
         if len(prediction):
@@ -176,20 +176,23 @@ def evaluate_box_proposals(
     area: str = "all",
     limit: int | None = None,
 ) -> dict[str, Any]:
-    """Measure which share of the objects the proposals cover.
+    """Measure the fraction of the objects that proposals cover (their recall).
 
     Proposals and objects are paired greedily, the pair with the greatest IoU first.
 
     Args:
-        predictions: One BoxList for each image, with the field objectness.
+        predictions: one BoxList per image, with the field objectness.
         dataset: COCODataset.
-        thresholds: IoUs from which an object is covered; None for 0.5, 0.55 … 0.95.
-        area: Key of AREA_RANGES; which objects count.
-        limit: Proposals of an image that count, best first; None for all.
+        thresholds: least IoUs at which an object is covered; None: 0.5, 0.55 … 0.95.
+        area: key of AREA_RANGES, which objects to count.
+        limit: number of proposals per image to count, best first; None: all.
 
     Returns:
-        dict with ar (mean recall), recalls (one for each threshold), thresholds, gt_overlaps (IoU
-        of each object, sorted) and num_pos (number of objects).
+        dict with ar (mean recall), recalls (one per threshold), thresholds, gt_overlaps (IoU of
+        each object, sorted) and num_pos (number of objects).
+
+    Raises:
+        ValueError: `area` is no key of AREA_RANGES.
     """
     if area not in AREA_RANGES:
         raise ValueError(f"area must be one of {', '.join(AREA_RANGES)}, got {area!r}")
@@ -225,7 +228,7 @@ def _objects_of_area(
 
 
 def _pair_greedily(iou: torch.Tensor) -> torch.Tensor:
-    """Return the IoU of each object's proposal, 0 for objects that get none; iou is [G, P]."""
+    """Return the IoU (G,) of each object with its proposal, 0 without one, from all IoUs [G, P]."""
     covers = torch.zeros(iou.shape[0])
     iou = iou.clone()
     for pair in range(min(iou.shape)):
@@ -242,32 +245,35 @@ def evaluate_predictions_on_coco(
     """Run pycocotools' evaluation and log its summary.
 
     Args:
-        coco_gt: The annotations.
-        coco_results: Results in COCO's format; none at all give an AP of 0.
-        json_result_file: Where to write them; None writes nothing.
+        coco_gt: the annotations.
+        coco_results: results in COCO's format; an empty list gives an AP of 0.
+        json_result_file: path of a file for the results; None: no file.
         iou_type: "bbox", "segm" or "keypoints".
+
+    Returns:
+        pycocotools' evaluation, with the figures in `stats`.
     """
     if json_result_file:
         with open(json_result_file, "w") as file:
             json.dump(coco_results, file)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        # loadRes adds keys to what it gets, and cannot load an empty list
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        # loadRes adds keys to its argument, and cannot load an empty list
         coco_dt = coco_gt.loadRes(copy.deepcopy(coco_results)) if coco_results else COCO()
         coco_eval = COCOeval(coco_gt, coco_dt, iou_type)
         coco_eval.evaluate()
         coco_eval.accumulate()
         coco_eval.summarize()
-    summary = [line for line in said.getvalue().splitlines() if line.startswith(" Average")]
+    summary = [line for line in output.getvalue().splitlines() if line.startswith(" Average")]
     logging.getLogger("maskrcnn_benchmark.inference").info("%s\n%s", iou_type, "\n".join(summary))
     return coco_eval
 
 
 class COCOResults:
-    """Figures by task and metric, in `results`.
+    """Figures per task and metric: `results["bbox"]["AP50"]`, -1 before `update`.
 
     Args:
-        *iou_types: Of "bbox", "segm", "keypoints" and "box_proposal".
+        *iou_types: some of "bbox", "segm", "keypoints" and "box_proposal".
     """
 
     METRICS = {
@@ -286,7 +292,7 @@ class COCOResults:
         )
 
     def update(self, coco_eval: COCOeval | None) -> None:
-        """Take over the figures of an evaluation."""
+        """Copy the figures of an evaluation."""
         if coco_eval is not None:
             iou_type = coco_eval.params.iouType
             figures = map(float, coco_eval.stats)
@@ -303,18 +309,18 @@ class COCOResults:
 def check_expected_results(
     results: COCOResults, expected_results: Sequence, sigma_tol: float
 ) -> None:
-    """Log whether figures are near the expected ones.
+    """Log, per expected figure, whether the result is near it (PASS) or not (FAIL, an error).
 
     Args:
-        results: The figures.
-        expected_results: [task, metric, [mean, standard deviation]] rows.
-        sigma_tol: Allowed distance from the mean, in standard deviations.
+        results: the figures.
+        expected_results: rows [task, metric, [mean, standard deviation]].
+        sigma_tol: greatest allowed distance from the mean, in standard deviations.
     """
     logger = logging.getLogger("maskrcnn_benchmark.inference")
     for task, metric, (mean, std) in expected_results:
         value = results.results.get(task, {}).get(metric)
         if value is None:
-            logger.error("FAIL: %s > %s was expected but is not judged", task, metric)
+            logger.error("FAIL: %s > %s was expected but not evaluated", task, metric)
             continue
         passes = abs(value - mean) < sigma_tol * std
         logger.log(

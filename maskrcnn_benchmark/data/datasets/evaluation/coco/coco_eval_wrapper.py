@@ -9,7 +9,7 @@ from typing import Any
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 
 from .abs_to_coco import convert_abstract_to_coco
-from .coco_eval import do_coco_evaluation as judge_coco_dataset
+from .coco_eval import do_coco_evaluation as evaluate_coco_dataset
 
 
 def do_coco_evaluation(
@@ -21,10 +21,10 @@ def do_coco_evaluation(
     expected_results: Sequence,
     expected_results_sigma_tol: float,
 ) -> tuple:
-    """Judge predictions on an AbstractDataset by COCO's rules.
+    """Evaluate predictions on an AbstractDataset by COCO's rules.
 
-    Its annotations in COCO's format are left in `output_folder`, CLASSNAME.json, if there is one.
-    The rest is as in coco_eval.do_coco_evaluation.
+    The annotations in COCO's format are written to CLASSNAME.json in `output_folder`, if that is
+    not None. Arguments and result are those of coco_eval.do_coco_evaluation.
     """
     content = convert_abstract_to_coco(dataset)
     with tempfile.TemporaryDirectory() as temporary:
@@ -33,10 +33,10 @@ def do_coco_evaluation(
         with open(path, "w", encoding="utf-8") as file:
             json.dump(content, file)
         coco_dataset = COCODataset(path, folder)
-    # COCODataset sorts by id; predictions are in the data set's own order
+    # COCODataset sorts images by id; predictions have the order of the data set
     coco_dataset.ids = [image["id"] for image in content["images"]]
     coco_dataset.id_to_img_map = dict(enumerate(coco_dataset.ids))
-    return judge_coco_dataset(
+    return evaluate_coco_dataset(
         coco_dataset,
         predictions,
         box_only,

@@ -16,8 +16,8 @@ def voc_evaluation(
     box_only: bool = False,
     **_: Any,
 ) -> dict:
-    """Judge boxes on a PascalVOCDataset; see do_voc_evaluation."""
+    """Evaluate boxes on a PascalVOCDataset; see do_voc_evaluation."""
     logger = logging.getLogger("maskrcnn_benchmark.inference")
     if box_only:
-        logger.warning("Pascal VOC's evaluation judges detections: box_only has no effect")
+        logger.warning("Pascal VOC's rules evaluate detections: box_only has no effect")
     return do_voc_evaluation(dataset, predictions, output_folder, logger)

@@ -1,8 +1,9 @@
 """Average precision by Pascal VOC's rules.
 
-A detection takes the object of its class that it overlaps most. From an IoU of the threshold on it
-finds that object; a second detection of the same object is false. Difficult objects neither count
-nor hurt. Boxes are in BoxList's convention, whose +1 is applied once, by boxlist_iou.
+A detection is compared with the object of its class that it overlaps most. If their IoU is at least
+the threshold, the object is found; a second detection of the same object is false. Objects marked
+as difficult and their detections are not counted. Boxes are in BoxList's convention, whose +1 is
+applied once, by boxlist_iou.
 """
 
 import logging
@@ -25,16 +26,16 @@ FOUND, FALSE, IGNORED = 1, 0, -1
 def do_voc_evaluation(
     dataset: Any, predictions: Sequence[BoxList], output_folder: str | None, logger: logging.Logger
 ) -> dict:
-    """Judge predictions on a VOC set at IoU 0.5 with the metric of 2007.
+    """Evaluate predictions on a VOC set at IoU 0.5 with the metric of 2007.
 
     Args:
         dataset: PascalVOCDataset.
-        predictions: One BoxList for each image, in any size of it, with scores and labels.
-        output_folder: For result.txt; None writes nothing.
-        logger: Gets the table.
+        predictions: one BoxList per image, for any size of the image, with scores and labels.
+        output_folder: folder for result.txt; None: no file.
+        logger: the table of results is logged here.
 
     Returns:
-        dict with map and ap, an array by label.
+        dict with ap, an array indexed by label, and map, the mean.
     """
     resized, truth = [], []
     for index, prediction in enumerate(predictions):
@@ -62,13 +63,18 @@ def eval_detection_voc(
     """Compute the average precision of each class and their mean.
 
     Args:
-        pred_boxlists: One for each image, with the fields labels and scores.
-        gt_boxlists: The same images' objects, with the fields labels and difficult.
-        iou_thresh: IoU from which an object is found.
-        use_07_metric: The mean over 11 recalls instead of the area under the curve.
+        pred_boxlists: one per image, with the fields labels and scores.
+        gt_boxlists: one per image, with the fields labels and difficult.
+        iou_thresh: least IoU at which an object is found.
+        use_07_metric: True: the mean of the precision at 11 recalls, VOC's metric of 2007; False:
+            the area under the curve.
 
     Returns:
-        dict with ap, an array by label (NaN where there is no object), and map, their mean.
+        dict with ap, an array indexed by label (NaN for a class without objects), and map, the
+        mean.
+
+    Raises:
+        ValueError: the numbers of images differ.
     """
     if len(gt_boxlists) != len(pred_boxlists):
         raise ValueError(
@@ -87,12 +93,15 @@ def calc_detection_voc_prec_rec(
 ) -> tuple[list[np.ndarray | None], list[np.ndarray | None]]:
     """Compute precision and recall after each detection, by falling score.
 
+    Args:
+        gt_boxlists, pred_boxlists, iou_thresh: see eval_detection_voc.
+
     Returns:
-        Two lists by label; an entry is None where nothing can be said, recall also where the
-        class has no objects.
+        precisions and recalls, two lists indexed by label, with an array per class. Both are None
+        for a label that does not occur; the recall is None also for a class without objects.
     """
     counts: dict[int, int] = defaultdict(int)
-    judged: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    outcomes: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
     for truth, prediction in zip(gt_boxlists, pred_boxlists, strict=True):
         for label in _labels_of(truth, prediction):
             objects = truth[truth.get_field("labels") == label]
@@ -100,16 +109,16 @@ def calc_detection_voc_prec_rec(
             found = found[found.get_field("scores").argsort(descending=True, stable=True)]
             difficult = objects.get_field("difficult").numpy().astype(bool)
             counts[label] += int((~difficult).sum())
-            verdicts = _judge_image(found, objects, difficult, iou_thresh)
-            judged[label].append((found.get_field("scores").numpy(), verdicts))
-    class_count = max(judged, default=0) + 1
+            outcome = _match_image(found, objects, difficult, iou_thresh)
+            outcomes[label].append((found.get_field("scores").numpy(), outcome))
+    class_count = max(outcomes, default=0) + 1
     prec: list[np.ndarray | None] = [None] * class_count
     rec: list[np.ndarray | None] = [None] * class_count
-    for label, parts in judged.items():
-        scores, verdicts = (np.concatenate(column) for column in zip(*parts, strict=True))
-        verdicts = verdicts[np.argsort(-scores, kind="stable")]
-        true, false = (np.cumsum(verdicts == kind) for kind in (FOUND, FALSE))
-        # before the first detection that counts there is no precision: 0 / 0 is NaN
+    for label, parts in outcomes.items():
+        scores, outcome = (np.concatenate(column) for column in zip(*parts, strict=True))
+        outcome = outcome[np.argsort(-scores, kind="stable")]
+        true, false = (np.cumsum(outcome == kind) for kind in (FOUND, FALSE))
+        # before the first detection that is counted the precision is 0 / 0, NaN
         with np.errstate(invalid="ignore"):
             prec[label] = true / (true + false)
         if counts[label]:
@@ -121,23 +130,30 @@ def _labels_of(*boxlists: BoxList) -> list[int]:
     return torch.cat([boxes.get_field("labels").long() for boxes in boxlists]).unique().tolist()
 
 
-def _judge_image(
+def _match_image(
     found: BoxList, objects: BoxList, difficult: np.ndarray, iou_thresh: float
 ) -> np.ndarray:
-    """Return FOUND, FALSE or IGNORED for each detection of one class in one image."""
-    verdicts = np.full(len(found), FALSE, dtype=np.int8)
+    """Return FOUND, FALSE or IGNORED for each detection of one class in one image.
+
+    Args:
+        found: detections by falling score.
+        objects: the objects of that class.
+        difficult: bool, per object.
+        iou_thresh: least IoU at which an object is found.
+    """
+    outcome = np.full(len(found), FALSE, dtype=np.int8)
     if not len(found) or not len(objects):
-        return verdicts
+        return outcome
     best_iou, best_object = boxlist_iou(found, objects).max(dim=1)
     is_taken = np.zeros(len(objects), dtype=bool)
     for place in np.flatnonzero(best_iou.numpy() >= iou_thresh):
         obj = int(best_object[place])
         if difficult[obj]:
-            verdicts[place] = IGNORED
+            outcome[place] = IGNORED
         elif not is_taken[obj]:
-            verdicts[place] = FOUND
+            outcome[place] = FOUND
             is_taken[obj] = True
-    return verdicts
+    return outcome
 
 
 def calc_detection_voc_ap(
@@ -146,11 +162,11 @@ def calc_detection_voc_ap(
     """Compute average precisions from curves.
 
     Args:
-        prec, rec: By label, as calc_detection_voc_prec_rec gives them.
-        use_07_metric: The mean over 11 recalls instead of the area under the curve.
+        prec, rec: lists indexed by label, as calc_detection_voc_prec_rec returns them.
+        use_07_metric: see eval_detection_voc.
 
     Returns:
-        An array by label, NaN where a curve is missing.
+        an array indexed by label, NaN where a curve is None.
     """
     metric = "voc07" if use_07_metric else "area"
     return np.array(
