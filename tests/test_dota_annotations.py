@@ -53,6 +53,11 @@ def test_file_without_objects(tmp_path):
         ("1 2 3 4 5 6 7 nan ship 0", "finite"),
         ("1 2 3 4 5 6 7 8 ship -1", "got -1"),
         ("1 2 3 4 5 6 7 8 boat 0", "unknown class 'boat'"),
+        ("1 2 3 4 5 6 7 8 boat 0", "DOTA.VERSION or DOTA.CLASSES, or DOTA.IGNORE_OTHER_CLASSES"),
+        ("3 0.2 0.1 0.3 0.1 0.3 0.2 0.2 0.4", "in pixels, got .* YOLO-OBB"),
+        ("0 -0.01 0.1 0.3 0.1 0.3 0.2 0.2 1.02", "YOLO-OBB"),
+        ("0 0.5 0.5 0.1 0.2", "YOLO's boxes"),
+        ("2 0.1 0.1 0.2 0.1 0.2 0.2", "YOLO's outlines"),
     ],
 )
 def test_malformed_line_is_named(tmp_path, line, message):
@@ -60,6 +65,17 @@ def test_malformed_line_is_named(tmp_path, line, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_labels(path, class_names("1.0"))
     assert str(caught.value).startswith(f"{path}:3: ")
+
+
+def test_fault_a_yolo_line_is_an_object_of_class_0_4(tmp_path):
+    """Without a list of classes, as `split` reads them, it was taken for an object."""
+    with pytest.raises(ValueError, match=r"P0001\.txt:1: .*got what looks like YOLO-OBB"):
+        read_labels(write(tmp_path, "3 0.2 0.1 0.3 0.1 0.3 0.2 0.2 0.4"))
+
+
+@pytest.mark.parametrize("line", ["0 0 1 0 1 1 0 1 ship", "10 20 30 20 30 40 10 40 3"])
+def test_small_and_numbered_objects_are_no_yolo_lines(tmp_path, line):
+    assert read_labels(write(tmp_path, line))[0].name == line.split()[-1]
 
 
 def test_any_class_where_none_are_given(tmp_path):

@@ -1,11 +1,20 @@
 """Every kind of file and array becomes the same uint8 BGR picture."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn_benchmark.images.image_io import read_image, read_image_size, to_bgr, write_image
+from maskrcnn_benchmark.images import image_io
+from maskrcnn_benchmark.images.image_io import (
+    read_16_bit_maximum,
+    read_image,
+    read_image_size,
+    to_bgr,
+    write_image,
+)
 
 HEIGHT, WIDTH = 7, 11
 RNG = np.random.default_rng(3)
@@ -114,6 +123,47 @@ def test_huge_image_is_not_taken_for_a_bomb(tmp_path):
     path = tmp_path / "huge.png"
     Image.new("1", (20000, 20000)).save(path, compress_level=1)
     assert read_image_size(path) == (20000, 20000)
+
+
+def test_fault_pillows_guard_is_off_in_the_whole_process(tmp_path, monkeypatch):
+    """It was switched off on import, for whatever else the importing program reads."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)  # 77 pixels are more than twice as many
+    for suffix in (".png", ".tif"):
+        path = save_pil(tmp_path / f"a{suffix}", NOISE_RGB)
+        np.testing.assert_array_equal(read_image(path), NOISE_BGR)
+        assert read_image_size(path) == (WIDTH, HEIGHT)
+        with pytest.raises(FileNotFoundError):
+            read_image(tmp_path / "absent.png")
+        assert Image.MAX_IMAGE_PIXELS == 30
+        with pytest.raises(Image.DecompressionBombError):
+            Image.open(path)
+
+
+def test_pillows_guard_returns_after_the_last_of_several_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
+    path = save_pil(tmp_path / "a.png", NOISE_RGB)
+    with ThreadPoolExecutor(4) as pool:
+        for pixels in pool.map(read_image, [path] * 200):
+            np.testing.assert_array_equal(pixels, NOISE_BGR)
+    assert Image.MAX_IMAGE_PIXELS == 30
+
+
+def test_an_image_is_converted_in_strips_of_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_io, "STRIP_PIXELS", 2 * WIDTH + 3)  # two rows at a time
+    np.testing.assert_array_equal(read_image(save_pil(tmp_path / "a.png", NOISE_RGB)), NOISE_BGR)
+    monkeypatch.setattr(image_io, "STRIP_PIXELS", 1)
+    np.testing.assert_array_equal(to_bgr(Image.fromarray(NOISE_RGB)), NOISE_BGR)
+
+
+def test_greatest_value_of_16_bit_files(tmp_path):
+    deep = RNG.integers(0, 4000, (HEIGHT, WIDTH, 3), dtype=np.uint16)
+    deep[3, 4, 1] = 4095
+    for suffix in (".png", ".tif"):
+        for channels, name in ((deep, "colour"), (deep[..., 1], "grey")):
+            cv2.imwrite(str(tmp_path / f"{name}{suffix}"), channels)
+            assert read_16_bit_maximum(tmp_path / f"{name}{suffix}") == 4095
+    assert read_16_bit_maximum(save_pil(tmp_path / "a.png", NOISE_RGB)) is None
+    assert read_16_bit_maximum(save_pil(tmp_path / "b.png", NOISE_RGB[..., 0])) is None
 
 
 def test_absent_file():

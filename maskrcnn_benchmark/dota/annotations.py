@@ -76,6 +76,21 @@ def stack_corners(objects: Iterable[DotaObject]) -> np.ndarray:
     return np.array([item.corners for item in objects], dtype=np.float64).reshape(-1, 4, 2)
 
 
+def outside(corners: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Say which objects lie wholly outside an image.
+
+    Args:
+        corners: (N, 4, 2).
+        width, height: the image's, pixels.
+
+    Returns:
+        bool (N,).
+    """
+    corners = corners.reshape(-1, 4, 2)
+    low, high = corners.min(axis=1), corners.max(axis=1)  # [N, 2]
+    return ((high <= 0) | (low >= (width, height))).any(axis=1)
+
+
 def corners_to_boxlist_xyxy(corners: np.ndarray) -> np.ndarray:
     """Bound polygons by boxes in BoxList's convention.
 
@@ -97,6 +112,13 @@ def boxlist_xyxy_to_corners(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 
 def _parse_fields(fields: list[str], class_names: Collection[str] | None) -> DotaObject:
+    yolo = _yolo_kind(fields)
+    if yolo is not None:
+        raise ValueError(
+            f"expected `x1 y1 x2 y2 x3 y3 x4 y4 class difficult` in pixels, got what looks like "
+            f"{yolo}: multiply x by the image's width and y by its height, write 4 corners and, "
+            f"after them, the class's name ({fields[0]} is its number)"
+        )
     if len(fields) not in (9, 10):
         raise ValueError(
             "expected 8 coordinates, a class and a difficult flag (which may be missing), "
@@ -112,9 +134,25 @@ def _parse_fields(fields: list[str], class_names: Collection[str] | None) -> Dot
     if class_names is not None and name not in class_names:
         raise ValueError(
             f"unknown class {name!r}, expected one of {', '.join(class_names)}; "
-            "set DOTA.VERSION or DOTA.CLASSES"
+            "set DOTA.VERSION or DOTA.CLASSES, or DOTA.IGNORE_OTHER_CLASSES True to leave out "
+            "what they do not list"
         )
     difficult = fields[9] if len(fields) == 10 else "0"
     if not difficult.isdecimal():
         raise ValueError(f"expected a difficult flag 0, 1 or 2, got {difficult}")
     return DotaObject(corners, name, int(difficult))
+
+
+def _yolo_kind(fields: list[str]) -> str | None:
+    """Name YOLO's format of a line `class x y ...` with coordinates in 0 ... 1, None for others."""
+    if len(fields) < 5 or len(fields) % 2 == 0 or not fields[0].isdecimal():
+        return None
+    try:
+        coordinates = [float(field) for field in fields[1:]]
+    except ValueError:
+        return None
+    # objects that reach over the border have corners a little outside
+    if not all(-0.5 <= value <= 1.5 for value in coordinates):
+        return None
+    kinds = {5: "YOLO's boxes (class x y width height)", 9: "YOLO-OBB (class and 4 corners)"}
+    return kinds.get(len(fields), "YOLO's outlines (class and corners)")

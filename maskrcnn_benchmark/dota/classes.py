@@ -1,5 +1,7 @@
 """The class names of DOTA's versions, in the order that published models number them."""
 
+from collections.abc import Sequence
+
 DOTA_V1_0 = (
     "plane",
     "baseball-diamond",
@@ -35,3 +37,8 @@ def class_names(version: str | float) -> tuple[str, ...]:
     if str(version) not in VERSIONS:
         raise ValueError(f"DOTA version must be one of {', '.join(VERSIONS)}, got {version!r}")
     return VERSIONS[str(version)]
+
+
+def version_of(names: Sequence[str]) -> str | None:
+    """Return the version that has exactly these classes, None if there is none."""
+    return next((v for v, known in VERSIONS.items() if tuple(names) == known), None)

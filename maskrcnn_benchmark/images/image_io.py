@@ -6,7 +6,10 @@ every pixel. An EXIF orientation is not applied, because labels were drawn on th
 """
 
 import os
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -15,9 +18,6 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from maskrcnn_benchmark.utils.atomic_write import written_whole
-
-# Aerial images pass Pillow's guard against decompression bombs (179 million pixels) honestly.
-Image.MAX_IMAGE_PIXELS = None
 
 TIFF_WIDTH, TIFF_HEIGHT, TIFF_ORIENTATION = 256, 257, 274
 # What brings a TIFF back that its decoder turned upright by the orientation tag.
@@ -30,10 +30,34 @@ UNDO_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-STRIP_ROWS = 1024
+STRIP_PIXELS = 1 << 24  # well below Pillow's guard against decompression bombs
 CHANNEL_ORDERS = ("BGR", "RGB")
 
 ImageSource = str | os.PathLike | Image.Image | np.ndarray
+
+_lock = threading.Lock()
+_readers = 0
+_size_limit: int | None = None
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Lift Pillow's guard against decompression bombs, which aerial images honestly exceed.
+
+    The guard is a variable of the whole process: the last of several threads puts it back.
+    """
+    global _readers, _size_limit
+    with _lock:
+        if _readers == 0:
+            _size_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if _readers == 0:
+                Image.MAX_IMAGE_PIXELS = _size_limit
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -49,7 +73,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         FileNotFoundError: there is no such file.
         ValueError: the file is no image, is cut short, or holds floating-point pixels.
     """
-    with _open(path) as image:
+    with _any_size(), _open(path) as image:
         try:
             turned = UNDO_ORIENTATION.get(_tiff_tag(image, TIFF_ORIENTATION))
             sixteen_bit_colour = _has_16_bit_channels(image)
@@ -67,7 +91,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
     """Read an image's (width, height) in pixels from its header, without decoding it."""
-    with _open(path) as image:
+    with _any_size(), _open(path) as image:
         if isinstance(image, TiffImageFile):  # its .size is that of the picture turned upright
             return _tiff_tag(image, TIFF_WIDTH), _tiff_tag(image, TIFF_HEIGHT)
         return image.size
@@ -113,6 +137,14 @@ def write_image(path: str | os.PathLike, bgr: np.ndarray) -> None:
         part.write_bytes(encoded.tobytes())
 
 
+def read_16_bit_maximum(path: str | os.PathLike) -> int | None:
+    """Return the greatest value in a file of 16 bits per channel; None for files of other kinds."""
+    with _any_size(), _open(path) as image:
+        if image.mode.startswith("I"):
+            return int(_integers_to_uint16(image).max(initial=0))
+        return int(_read_16_bit_colour(path).max()) if _has_16_bit_channels(image) else None
+
+
 def _open(path: str | os.PathLike) -> Image.Image:
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such image file")
@@ -150,8 +182,9 @@ def _pil_to_bgr(image: Image.Image) -> np.ndarray:
         return _array_to_bgr(_integers_to_uint16(image), "BGR")
     width, height = image.size
     bgr = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, STRIP_ROWS):  # strips: a copy of the whole would double the memory
-        bottom = min(top + STRIP_ROWS, height)
+    rows = max(STRIP_PIXELS // width, 1)
+    for top in range(0, height, rows):  # strips: a copy of the whole would double the memory
+        bottom = min(top + rows, height)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # palettes with transparency: alpha is dropped anyway
             strip = image.crop((0, top, width, bottom)).convert("RGB")

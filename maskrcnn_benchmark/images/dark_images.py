@@ -1,0 +1,31 @@
+"""16-bit images that hold 12 bits or fewer, and so turn almost black."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from maskrcnn_benchmark.images.image_io import read_16_bit_maximum
+
+TWELVE_BITS = 4095
+MOST_LOOKED_AT = 5  # images that are decoded for this
+
+
+def report_dark_images(paths: Sequence[Path], report: Callable[[str], None]) -> None:
+    """Look at a few of the images, and report if 16-bit ones use no more than 12 bits.
+
+    Args:
+        paths: images; up to MOST_LOOKED_AT of them, evenly spread, are opened, and those of 16
+            bits decoded.
+        report: is told how many of them are dark, and what to do.
+    """
+    chosen = paths[:: -(-len(paths) // MOST_LOOKED_AT)] if paths else []
+    greatest = {path: read_16_bit_maximum(path) for path in chosen}
+    dark = {path: value for path, value in greatest.items() if value is not None}
+    dark = {path: value for path, value in dark.items() if value <= TWELVE_BITS}
+    if dark:
+        path, value = max(dark.items(), key=lambda item: item[1])
+        report(
+            f"{path.parent}: {len(dark)} of {len(chosen)} images looked at store 16 bits but hold no "
+            f"value above {value} ({path.name}); 16-bit values are divided by 257, so that these "
+            "are almost black: scale the images to the full range, or convert them to 8 bits "
+            f"(gdal_translate -ot Byte -scale 0 {TWELVE_BITS} 0 255)"
+        )
