@@ -6,6 +6,7 @@ float pixels, so that upright and oriented ones are drawn alike.
 
 import colorsys
 from collections.abc import Sequence
+from itertools import product
 
 import cv2
 import numpy as np
@@ -13,10 +14,12 @@ import numpy as np
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
 SUBPIXEL_BITS = 4  # OpenCV draws at coordinates in 1/16 pixel
+SIDE_PER_STROKE = 30  # pixels of an object's short side that bear one of its outline
+TEXT_SCALE = 0.4  # of scores, per pixel of outline: "0.99" is then 24 to 30 pixels wide
 
 
 def class_color(label: int) -> tuple[int, int, int]:
-    """A bright BGR colour for a class, far from those of its neighbours.
+    """Return a bright BGR colour for a class, far from those of its neighbours.
 
     Args:
         label: 1 for the first class. Hues are the golden ratio apart.
@@ -32,36 +35,42 @@ def draw_detections(
     class_names: Sequence[str],
     scores: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Outlines objects in their class's colour and adds a legend with the number of each class.
+    """Outline objects in their class's colour and add a legend with the number per class.
+
+    Outlines grow with the objects, a pixel for every 30 of the short side, up to what the image
+    bears, a pixel for every 900 of its own; they are never thinner than one.
 
     Args:
         bgr: drawn on in place; memory beyond it does not depend on its size.
         corners: (N, 4, 2) pixels.
         labels: (N,), 1 for the first class.
         class_names: class 1 first.
-        scores: (N,), written on the boxes that are wide enough to carry it.
+        scores: (N,), written at the objects whose short sides are as long as the text.
 
     Returns:
         The same array.
     """
-    thickness = max(1, round(min(bgr.shape[:2]) / 900))
-    points = np.round(np.asarray(corners) * 2**SUBPIXEL_BITS).astype(np.int32)  # [N, 4, 2]
-    for label in np.unique(labels):
-        outlines = list(points[labels == label])
-        color = class_color(int(label))
-        cv2.polylines(bgr, outlines, True, color, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+    corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
+    short_sides = _short_sides(corners)
+    thickest = max(1, round(min(bgr.shape[:2]) / 900))
+    strokes = np.clip(short_sides // SIDE_PER_STROKE, 1, thickest).astype(int)  # [N]
+    points = np.round(corners * 2**SUBPIXEL_BITS).astype(np.int32)  # [N, 4, 2]
+    pairs = set(zip(np.asarray(labels).tolist(), strokes.tolist(), strict=True))
+    for label, stroke in sorted(pairs):
+        outlines = list(points[(labels == label) & (strokes == stroke)])
+        cv2.polylines(bgr, outlines, True, class_color(label), stroke, cv2.LINE_AA, SUBPIXEL_BITS)
     if scores is not None:
-        _write_scores(bgr, np.asarray(corners), labels, scores, thickness)
+        _write_scores(bgr, corners, labels, scores, strokes, short_sides)
     _draw_legend(bgr, labels, class_names)
     return bgr
 
 
 def picture_grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
-    """Puts pictures side by side under column titles.
+    """Put pictures side by side under column titles.
 
     Args:
         rows: pictures of any sizes; each is shrunk to its cell and never enlarged.
-        titles: one a column.
+        titles: one per column.
 
     Returns:
         A new image with cells of 480x480 pixels at most.
@@ -86,7 +95,7 @@ def picture_grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) ->
 
 
 def draw_curve(values_x: Sequence[float], values_y: Sequence[float], title: str) -> np.ndarray:
-    """Draws y over x with a running mean over a twentieth of the points.
+    """Draw y over x with a running mean over a twentieth of the points.
 
     Args:
         values_x: rising, at least one.
@@ -133,23 +142,38 @@ def _shrink(picture: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
-def _write_scores(bgr, corners: np.ndarray, labels, scores, thickness: int) -> None:
-    """Writes each score at its box's top left corner, if it is not wider than the box."""
-    scale = 0.4 * thickness
-    (text_width, text_height), _ = cv2.getTextSize("0.99", FONT, scale, 1)
-    low, high = corners.min(axis=1), corners.max(axis=1)  # [N, 2]
-    for index in np.flatnonzero(high[:, 0] - low[:, 0] >= text_width):
-        x, y = np.round(low[index]).astype(int)
-        origin = (int(x), max(int(y) - 2, text_height))
-        cv2.putText(
-            bgr, f"{scores[index]:.2f}", origin, FONT, scale, BLACK, 3 * thickness, cv2.LINE_AA
-        )
-        color = class_color(int(labels[index]))
-        cv2.putText(bgr, f"{scores[index]:.2f}", origin, FONT, scale, color, thickness, cv2.LINE_AA)
+def _short_sides(corners: np.ndarray) -> np.ndarray:
+    """Return the shorter side (N,) of corners (N, 4, 2), opposite ones taken together."""
+    sides = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=2)  # [N, 4]
+    return np.minimum(sides[:, 0] + sides[:, 2], sides[:, 1] + sides[:, 3]) / 2
+
+
+def _write_scores(
+    bgr: np.ndarray,
+    corners: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    strokes: np.ndarray,
+    short_sides: np.ndarray,
+) -> None:
+    """Write scores at the boxes' top left corners, where they are no longer than the short side."""
+    low = np.round(corners.min(axis=1)).astype(int)  # [N, 2]
+    for (x, y), label, score, stroke, side in zip(
+        low.tolist(), labels, scores, strokes.tolist(), short_sides, strict=True
+    ):
+        text, scale = f"{score:.2f}", TEXT_SCALE * stroke
+        (text_width, text_height), _ = cv2.getTextSize(text, FONT, scale, stroke)
+        if text_width > side:
+            continue
+        y = max(y - 2, text_height)
+        rim = (stroke + 1) // 2
+        for origin in product((x - rim, x + rim), (y - rim, y + rim)):
+            cv2.putText(bgr, text, origin, FONT, scale, BLACK, stroke, cv2.LINE_AA)
+        cv2.putText(bgr, text, (x, y), FONT, scale, class_color(int(label)), stroke, cv2.LINE_AA)
 
 
 def _draw_legend(bgr: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> None:
-    """Names the classes that occur and their numbers in the top left corner, if there is room."""
+    """Name the classes that occur and their numbers in the top left corner, if there is room."""
     height, width = bgr.shape[:2]
     scale = max(min(height, width) / 1500, 0.4)
     line = round(36 * scale)
