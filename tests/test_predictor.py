@@ -1,26 +1,33 @@
 """Whole images through windows, with a model that finds white blobs without a mistake."""
 
 import json
+import logging
+import sys
+from importlib import util
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from launching import ROOT
+from made_data import boxlist
 from PIL import Image
 from torch import nn
 
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
-from maskrcnn_benchmark.images.image_io import write_image
+from maskrcnn_benchmark.images.image_io import read_image, write_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.mask_pasting import Masker
+from maskrcnn_benchmark.utils import progress as progress_module
 
 # (x1, y1, x2, y2), last pixels included: in a corner, across tiles' borders, near the end, long
 BLOBS = [(3, 2, 22, 11), (100, 60, 139, 79), (250, 150, 279, 189), (180, 5, 197, 90)]
 
 
 class BlobModel(nn.Module):
-    """Finds connected white pixels; label 1, score by size; keeps the tensors that it saw."""
+    """Find connected white pixels; label 1, score by size; keep the tensors that it saw."""
 
     def __init__(self, with_masks=False):
         super().__init__()
@@ -62,6 +69,20 @@ def make_predictor(model, **settings):
     cfg.DATALOADER.SIZE_DIVISIBILITY = 32
     cfg.merge_from_list([part for pair in settings.items() for part in pair])
     return Predictor(cfg, model)
+
+
+class FixedModel(nn.Module):
+    """Find the same boxes with the same fields on every window."""
+
+    def __init__(self, boxes_xyxy, **fields):
+        super().__init__()
+        self.boxes_xyxy, self.fields, self.with_masks = boxes_xyxy, fields, "mask" in fields
+
+    def forward(self, images):
+        return [
+            boxlist(self.boxes_xyxy, (int(width), int(height)), **self.fields)
+            for height, width in images.image_sizes
+        ]
 
 
 def scene(width=300, height=200, blobs=BLOBS):
@@ -139,6 +160,36 @@ def test_masks_become_oriented_corners():
     assert corners.mean(axis=0) == pytest.approx([120, 80], abs=2)
 
 
+def test_fault_pasted_masks_gave_corners_of_another_size():
+    boxes = [[200, 100, 239, 119]]  # on the image of twice the size: an object of 20 x 10
+    found = boxlist(boxes, (600, 400))
+    (pasted,) = Masker()([torch.ones(1, 1, 28, 28)], found)
+    model = FixedModel(boxes, mask=pasted, scores=torch.ones(1), labels=torch.ones(1).long())
+    predictor = make_predictor(model, **{"INPUT.MIN_SIZE_TEST": 400, "INPUT.MAX_SIZE_TEST": 600})
+    with pytest.raises(ValueError, match="POSTPROCESS_MASKS to False"):
+        predictor.predict(scene(), tile=0)
+
+
+def test_proposals_are_refused():
+    predictor = make_predictor(FixedModel([[3, 2, 9, 7]], objectness=torch.ones(1)))
+    with pytest.raises(ValueError, match="boxes without scores.*RPN_ONLY"):
+        predictor.predict(scene())
+
+
+def test_retinanet_has_no_corners_though_the_settings_ask_for_masks():
+    predictor = make_predictor(BlobModel(), **{"MODEL.RETINANET_ON": True, "MODEL.MASK_ON": True})
+    found = predictor.predict(scene())
+    assert len(found) > 0 and not found.has_field("corners")
+
+
+def test_progress_is_told_per_batch_of_windows_and_nothing_else(capsys, caplog):
+    told = []
+    predictor = make_predictor(BlobModel(), **{"TEST.IMS_PER_BATCH": 4})
+    predictor.predict(scene(), progress=lambda *counts: told.append(counts))
+    assert told == [(4, 15), (8, 15), (12, 15), (15, 15)]
+    assert capsys.readouterr() == ("", "") and not caplog.records
+
+
 def test_nothing_found_is_an_empty_list_with_all_fields():
     for with_masks in (False, True):
         empty = make_predictor(BlobModel(with_masks)).predict(np.zeros((50, 260, 3), np.uint8))
@@ -169,7 +220,7 @@ def test_class_names_of_retinanet(tmp_path):
 
 
 def test_files_found_and_refused(tmp_path):
-    for name in ("b.png", "a.jpg", "notes.txt", "other/a.png"):
+    for name in ("b.png", "a.jpg", "notes.txt", "other/a.png", "._b.png", ".c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     images = find_images([str(tmp_path), str(tmp_path / "b.png")])
@@ -183,10 +234,19 @@ def test_files_found_and_refused(tmp_path):
         find_images([str(tmp_path / "empty")])
 
 
-def test_files_done_are_not_lost_when_one_fails(tmp_path):
-    write_image(tmp_path / "first.png", scene())
-    write_image(tmp_path / "second.png", scene())
-    predictor = make_predictor(BlobModel())
+def predict(predictor, images, out, score=0.05):
+    return predict_files(predictor, images, out, ["blob"], score, about={"config": "c.yaml"})
+
+
+@pytest.fixture
+def two_scenes(tmp_path):
+    for name in ("first", "second"):
+        write_image(tmp_path / f"{name}.png", scene())
+    return [tmp_path / "first.png", tmp_path / "second.png"]
+
+
+def test_files_done_are_not_lost_when_one_fails(tmp_path, two_scenes):
+    predictor = make_predictor(BlobModel(), **{"DOTA.TILE": 0})
     real_detect, calls = predictor.detect, []
 
     def failing_detect(*arguments, **options):
@@ -198,10 +258,7 @@ def test_files_done_are_not_lost_when_one_fails(tmp_path):
     predictor.detect = failing_detect
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        predict_files(
-            *(predictor, [tmp_path / "first.png", tmp_path / "second.png"], out, ["blob"]),
-            **{"score": 0.05, "tile": 0, "overlap": None, "about": {"config": "c.yaml"}},
-        )
+        predict(predictor, two_scenes, out)
     found = json.loads((out / "detections.json").read_text())
     assert found["config"] == "c.yaml" and list(found["images"]) == ["first"]
     # blobs of 800, 1200 and 1548 pixels pass 0.05 (of 10000, enlarged); the one of 200 is dropped
@@ -212,3 +269,114 @@ def test_files_done_are_not_lost_when_one_fails(tmp_path):
     lines = (out / "Task2_blob.txt").read_text().splitlines()
     assert len(lines) == 3 and all(line.startswith("first ") for line in lines)
     assert (out / "first_detections.jpg").exists() and not (out / "second_detections.jpg").exists()
+
+
+def test_fault_json_did_not_say_which_corners_are_in_task1(tmp_path, two_scenes):
+    # squares of 40, shifted by 20: an IoU of 20 / 60, above NMS_OBB (0.1) and below NMS_HBB (0.5)
+    boxes, scores = [[10, 30, 49, 69], [30, 30, 69, 69], [150, 30, 189, 69]], [0.9, 0.8, 0.7]
+    fields = {"scores": torch.tensor(scores), "labels": torch.ones(3).long()}
+    model = FixedModel(boxes, mask=torch.ones(3, 1, 28, 28), **fields)
+    sizes = {"DOTA.TILE": 0, "INPUT.MIN_SIZE_TEST": 200, "INPUT.MAX_SIZE_TEST": 300}
+    assert predict(make_predictor(model, **sizes), two_scenes[:1], tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "detections.json").read_text())
+    items = found["images"]["first"]["detections"]
+    assert [item["in_task1"] for item in items] == [True, False, True]
+    task1 = (tmp_path / "out" / "Task1_blob.txt").read_text().splitlines()
+    assert [float(line.split()[1]) for line in task1] == pytest.approx([0.9, 0.7])
+    assert len((tmp_path / "out" / "Task2_blob.txt").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "blob"),
+    [
+        pytest.param(66000, 30, (65500, 8, 65523, 23), id="wide"),
+        pytest.param(30, 66000, (8, 65500, 23, 65523), id="tall"),
+    ],
+)
+def test_fault_an_image_wider_than_a_jpeg_ended_the_run(
+    tmp_path, two_scenes, caplog, width, height, blob
+):
+    write_image(tmp_path / "a_long.png", scene(width, height, [blob]))
+    sizes = {"DOTA.TILE": 2000, "INPUT.MIN_SIZE_TEST": 30, "INPUT.MAX_SIZE_TEST": 2000}
+    images = [tmp_path / "a_long.png", two_scenes[0]]
+    with caplog.at_level(logging.INFO):
+        assert predict(make_predictor(BlobModel(), **sizes), images, tmp_path / "out", 0.0) == 0
+    found = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    assert list(found) == ["a_long", "first"] and len(found["first"]["detections"]) == 4
+    (item,) = found["a_long"]["detections"]
+    assert item["box"] == [blob[0], blob[1], blob[2] + 1, blob[3] + 1]  # the image's own pixels
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    # 65500 / 66000 of 30 is 29.8
+    small = "65500 x 30" if width > height else "30 x 65500"
+    assert "a_long_detections.jpg" in line and f"{width} x {height}" in line and small in line
+    picture = read_image(tmp_path / "out" / "a_long_detections.jpg")
+    if height > width:
+        picture = picture.transpose(1, 0, 2)
+    assert picture.shape == (30, 65500, 3)
+    # the coloured outline begins where the blob does now: 65500 * 65500 / 66000 = 65003.8
+    colored = np.flatnonzero(np.ptp(picture.astype(int), axis=2).max(axis=0)[1000:] > 100) + 1000
+    assert abs(colored.min() - 65004) <= 3
+
+
+def test_text_files_are_written_though_a_picture_cannot_be(tmp_path, two_scenes, caplog):
+    out = tmp_path / "out"
+    (out / "first_detections.jpg").mkdir(parents=True)
+    assert predict(make_predictor(BlobModel()), two_scenes, out) == 1
+    assert "no picture" in caplog.text and "first_detections.jpg" in caplog.text
+    assert list(json.loads((out / "detections.json").read_text())["images"]) == ["first", "second"]
+    assert (out / "second_detections.jpg").is_file()
+
+
+def test_it_opens_with_a_summary_and_passes_over_what_is_no_image(tmp_path, two_scenes, caplog):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    images = [*two_scenes, tmp_path / "broken.png"]
+    with caplog.at_level(logging.INFO):
+        assert predict(make_predictor(BlobModel()), images, tmp_path / "out") == 1
+    summary = caplog.records[0].getMessage()
+    assert "images: 3, in 30 windows" in summary and "tile: 96 pixels, overlap 40" in summary
+    assert "classes: 1: blob" in summary and "config: c.yaml" in summary
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert line.startswith("skipped:") and "broken.png" in line
+    assert "2 of 3 images done" in caplog.records[-1].getMessage()
+
+
+@pytest.mark.parametrize("on_terminal", [True, False], ids=["terminal", "log"])
+def test_fault_silence_inside_one_image(
+    tmp_path, two_scenes, monkeypatch, capsys, caplog, on_terminal
+):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: on_terminal)
+    monkeypatch.setattr(progress_module, "LOG_PERIOD", 0)
+    with caplog.at_level(logging.INFO):
+        predict(make_predictor(BlobModel()), two_scenes, tmp_path / "out")
+    bar, log = capsys.readouterr().err, caplog.text
+    assert ("30/30" in bar, "15 of 30 windows done" in log) == (on_terminal, not on_terminal)
+    if not on_terminal:  # three windows at a time, also inside the second image
+        assert "3 of 30 windows done, about" in log and "27 of 30 windows done" in log
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--score", "30"], "from 0 to 1, got '30': write 0.3"),
+        (["--score", "-0.1"], "from 0 to 1, got '-0.1': write 0.3"),
+        (["--score", "nan"], "from 0 to 1, got 'nan': write 0.3"),
+        (["--score", "0,3"], "from 0 to 1, got '0,3': write 0.3"),
+        (["--tile", "100", "--overlap", "100"], "overlap must be smaller than the tile, got an"),
+        (["--tile", "-5"], "must not be negative, got -5 and 200"),
+    ],
+)
+def test_impossible_options_are_refused_before_the_work(
+    tmp_path, two_scenes, monkeypatch, capsys, options, told
+):
+    spec = util.spec_from_file_location("predict", ROOT / "tools" / "predict.py")
+    tool = util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    (tmp_path / "settings.yaml").write_text("MODEL:\n  DEVICE: cpu\n")
+    command = ["predict.py", "--config-file", str(tmp_path / "settings.yaml")]
+    command += ["--weights", "nowhere.pth", "--out", str(tmp_path / "out"), str(two_scenes[0])]
+    monkeypatch.setattr(sys, "argv", command + options)
+    with pytest.raises(SystemExit) as end:
+        tool.run_tool(tool.main)
+    logging.getLogger("maskrcnn_benchmark").handlers.clear()
+    assert end.value.code == 2 and told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Finds objects in images of any size.
+"""Find objects in images of any size.
 
 python tools/predict.py --config-file output/config.yml --weights output/model_final.pth \
     --out found IMAGE_OR_FOLDER…
@@ -11,9 +11,10 @@ from maskrcnn_benchmark.utils.env import setup_environment  # noqa: F401  isort:
 
 import argparse
 
+from maskrcnn_benchmark.dota.tiles import check_tile
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
-from maskrcnn_benchmark.utils.command_line import run_tool
+from maskrcnn_benchmark.utils.command_line import run_tool, score
 from maskrcnn_benchmark.utils.processes import start_run
 
 
@@ -23,7 +24,9 @@ def main() -> int:
     parser.add_argument("--config-file", required=True, metavar="FILE")
     parser.add_argument("--weights", required=True, metavar="FILE", help=".pth, .pkl or a URL")
     parser.add_argument("--out", required=True, metavar="FOLDER")
-    parser.add_argument("--score", type=float, default=0.3, help="least score kept (%(default)s)")
+    parser.add_argument(
+        "--score", type=score, default=0.3, help="least score kept, 0 to 1 (%(default)s)"
+    )
     parser.add_argument("--tile", type=int, help="tile's side, pixels; 0: no tiles (DOTA.TILE)")
     parser.add_argument("--overlap", type=int, help="of tiles, pixels (DOTA.OVERLAP)")
     parser.add_argument(
@@ -31,16 +34,16 @@ def main() -> int:
     )
     args = parser.parse_args()
     images = find_images(args.images)
-    cfg = start_run(args.config_file, args.opts, local_rank=0, log_to_file=False)
-    predictor = Predictor.from_checkpoint(cfg, args.weights)
+    tiling = {"DOTA.TILE": args.tile, "DOTA.OVERLAP": args.overlap}
+    given = [str(part) for pair in tiling.items() if pair[1] is not None for part in pair]
+    cfg = start_run(args.config_file, [*args.opts, *given], local_rank=0, log_to_file=False)
+    check_tile(cfg.DOTA.TILE, cfg.DOTA.OVERLAP)  # before the model is built
     failed = predict_files(
-        predictor,
+        Predictor.from_checkpoint(cfg, args.weights),
         images,
         args.out,
         read_class_names(cfg, args.weights),
         score=args.score,
-        tile=args.tile,
-        overlap=args.overlap,
         about={"config": args.config_file, "weights": args.weights, "score": args.score},
     )
     return 1 if failed else 0

@@ -2,27 +2,31 @@
 
 import json
 import logging
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from maskrcnn_benchmark.dota.annotations import boxlist_xyxy_to_corners
-from maskrcnn_benchmark.dota.merge import Detections
+from maskrcnn_benchmark.dota.detections import Detections
 from maskrcnn_benchmark.dota.submission import write_task_files
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.images.drawing import draw_detections
 from maskrcnn_benchmark.images.files import by_stem, list_images
-from maskrcnn_benchmark.images.image_io import read_image, write_image
+from maskrcnn_benchmark.images.image_io import read_image, read_image_size, write_image
 from maskrcnn_benchmark.utils.atomic_write import write_text
+from maskrcnn_benchmark.utils.progress import Progress
+
+JPEG_SIDE = 65500  # the greatest that libjpeg writes, pixels
+
+_package = logging.getLogger("maskrcnn_benchmark")
 
 
 def find_images(places: Sequence[str]) -> list[Path]:
-    """Lists image files.
+    """List image files.
 
     Args:
         places: files, taken as they are, and folders, of which the images directly inside are
@@ -49,11 +53,9 @@ def predict_files(
     out: str | Path,
     class_names: Sequence[str],
     score: float,
-    tile: int | None,
-    overlap: int | None,
     about: dict[str, Any],
 ) -> int:
-    """Finds objects in files; one that fails is told and passed over.
+    """Find objects in files; one that cannot be read is told and passed over.
 
     Args:
         predictor: for whole images.
@@ -62,57 +64,129 @@ def predict_files(
             and the JSON at the end, also where that is an error or Ctrl-C.
         class_names: label 1 first.
         score: detections below it are dropped.
-        tile, overlap: as Predictor.detect takes them.
-        about: put at the head of the JSON file.
+        about: put at the head of the JSON file, and told first.
 
     Returns:
-        How many files failed.
+        How many files could not be read, or their pictures not be written.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    package = logging.getLogger("maskrcnn_benchmark")
+    windows = {path: _count_windows(predictor, path) for path in images}
+    _package.info(_summary(predictor, windows, class_names, {**about, "results": out}))
     found: dict[str, Detections] = {}
     entries: dict[str, dict[str, Any]] = {}
     failed = 0
     try:
-        with logging_redirect_tqdm([package]):
-            for path in tqdm(images, unit="image", disable=not sys.stderr.isatty()):
-                try:
-                    bgr = read_image(path)
-                except (ValueError, OSError) as error:
-                    package.error("skipped: %s", error)
+        with (
+            logging_redirect_tqdm([_package]),
+            Progress(sum(windows.values()), "window", _package) as progress,
+        ):
+            for path in images:
+                start = progress.done
+                bgr = _read(path)
+                if bgr is None:
                     failed += 1
-                    continue
-                detections = predictor.detect(bgr, tile=tile, overlap=overlap)
-                detections = detections.select(detections.scores >= score)
-                found[path.stem] = detections
-                entries[path.stem] = _entry(path, bgr, detections, class_names)
-                _draw(bgr, detections, class_names)
-                write_image(out / f"{path.stem}_detections.jpg", bgr)
-                package.info("%s: %d objects", path.name, len(detections))
+                else:
+                    detections = predictor.detect(bgr, progress=_counted_from(start, progress))
+                    detections = detections.select(detections.scores >= score)
+                    found[path.stem] = detections
+                    entries[path.stem] = _entry(path, bgr, detections, class_names)
+                    _package.info("%s: %d objects", path.name, len(detections))
+                    picture = out / f"{path.stem}_detections.jpg"
+                    failed += not _write_picture(picture, bgr, detections, class_names)
+                progress.reach(start + windows[path])
     finally:
         write_task_files(out, found, class_names)
         _write_json(out / "detections.json", {**about, "images": entries})
-    package.info("%d of %d images done, results are in %s", len(found), len(images), out)
+    _package.info("%d of %d images done, results are in %s", len(found), len(images), out)
     return failed
 
 
-def _draw(bgr: np.ndarray, detections: Detections, class_names: Sequence[str]) -> None:
-    """Outlines the detections in place, oriented where that is known."""
+def _count_windows(predictor: Predictor, path: Path) -> int:
+    """Return in how many windows an image will be looked at; 0 where the file is no image."""
+    try:
+        return len(predictor.windows(*read_image_size(path)))
+    except (ValueError, OSError):
+        return 0  # told when its turn comes
+
+
+def _summary(
+    predictor: Predictor,
+    windows: dict[Path, int],
+    class_names: Sequence[str],
+    about: dict[str, Any],
+) -> str:
+    """Say what is about to be done, a line per topic."""
+    tile = "images are not cut"
+    if predictor.tile:
+        tile = f"{predictor.tile} pixels, overlap {predictor.overlap}"
+    lines = {
+        "images": f"{len(windows)}, in {sum(windows.values())} windows",
+        "tile": tile,
+        "classes": f"{len(class_names)}: {', '.join(class_names)}",
+        **about,
+    }
+    return "\n".join(["predicting:", *(f"  {name}: {value}" for name, value in lines.items())])
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """Read an image; None, and a line in the log, where that cannot be done."""
+    try:
+        return read_image(path)
+    except (ValueError, OSError) as error:
+        _package.error("skipped: %s", error)
+        return None
+
+
+def _counted_from(start: int, progress: Progress) -> Callable[[int, int], None]:
+    """Make of an image's progress that of all images, of whose windows `start` are done before."""
+    return lambda done, _: progress.reach(start + done)
+
+
+def _write_picture(
+    path: Path, bgr: np.ndarray, detections: Detections, class_names: Sequence[str]
+) -> bool:
+    """Draw the detections, oriented where that is known, and write the picture; say if it worked.
+
+    Args:
+        path: .jpg, which holds no more than 65,500 pixels a side: a larger image is reduced.
+        bgr: drawn on in place.
+    """
     if detections.in_task1 is not None:
         detections = detections.select(detections.in_task1)
     corners = detections.corners
     if corners is None:
         corners = boxlist_xyxy_to_corners(detections.boxes_xyxy)
+    height, width = bgr.shape[:2]
+    if max(height, width) > JPEG_SIDE:
+        share = JPEG_SIDE / max(height, width)
+        size = max(round(width * share), 1), max(round(height * share), 1)
+        bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
+        corners = corners * np.divide(size, (width, height))
+        _package.warning(
+            "%s: the image of %d x %d pixels is reduced to %d x %d, a JPEG holds no more than %d a "
+            "side; the text files and the JSON file keep the image's pixels",
+            *(path, width, height, *size, JPEG_SIDE),
+        )
     draw_detections(bgr, corners, detections.labels, class_names, detections.scores)
+    try:
+        write_image(path, bgr)
+    except (ValueError, OSError) as error:
+        _package.error("no picture: %s", error)
+        return False
+    return True
 
 
 def _entry(
     path: Path, bgr: np.ndarray, detections: Detections, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """What the JSON file says of an image; boxes are xmin, ymin, xmax, ymax as in Task2 files."""
+    """Return what the JSON file says of an image.
+
+    Boxes are xmin, ymin, xmax, ymax as in Task2 files. Corners say too whether they are a result
+    in the Task1 files, or left out there since they repeat better ones.
+    """
     upright = boxlist_xyxy_to_corners(detections.boxes_xyxy)  # [N, 4, 2]
-    objects = [
+    objects: list[dict[str, Any]] = [
         {
             "class": class_names[label - 1],
             "score": round(float(score), 6),
@@ -120,9 +194,12 @@ def _entry(
         }
         for label, score, corners in zip(detections.labels, detections.scores, upright, strict=True)
     ]
-    if detections.corners is not None:
-        for item, corners in zip(objects, detections.corners, strict=True):
+    if detections.corners is not None and detections.in_task1 is not None:
+        for item, corners, in_task1 in zip(
+            objects, detections.corners, detections.in_task1, strict=True
+        ):
             item["corners"] = np.round(corners, 2).tolist()
+            item["in_task1"] = bool(in_task1)
     height, width = bgr.shape[:2]
     return {"file": str(path), "width": width, "height": height, "detections": objects}
 
