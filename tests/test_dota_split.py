@@ -74,9 +74,8 @@ def test_tiles_are_the_images_windows(source, tmp_path):
 def test_labels_go_with_their_tiles(source, tmp_path):
     tiles = tmp_path / "tiles"
     split(source, tiles)
-    assert {path.stem for path in (tiles / "labelTxt").iterdir()} == {
-        path.stem for path in (tiles / "images").iterdir()
-    }
+    labelled = {path.stem for path in (tiles / "labelTxt").iterdir()}
+    assert labelled == {path.stem for path in (tiles / "images").glob("P[12]__*")}
     (ship,) = read_labels(tiles / "labelTxt" / "P1__1__0___0.txt")
     assert ship.corners.tolist() == rectangle(10, 20, 30, 28).tolist()
     # the plane from x = 95 to 115: 5 of 20 columns in the tile that ends at 100, all in 70 ... 170
@@ -94,9 +93,118 @@ def test_labels_go_with_their_tiles(source, tmp_path):
 
 def test_originals_are_copied_to_the_byte(source, tmp_path):
     split(source, tmp_path / "tiles")
-    copies = contents(tmp_path / "tiles" / "labelTxt-original")
-    assert copies == contents(source / "labelTxt") | {"P3.txt": b""}
-    assert (tmp_path / "tiles" / "labelTxt" / "P3__1__0___0.txt").read_bytes() == b""
+    assert contents(tmp_path / "tiles" / "labelTxt-original") == contents(source / "labelTxt")
+
+
+def test_fault_an_unlabelled_image_becomes_background_for_ever(source, tmp_path):
+    """Its tiles got empty label files, as those of an image that shows no object have."""
+    said = []
+    split(source, tmp_path / "tiles", report=said.append)
+    assert (tmp_path / "tiles" / "images" / "P3__1__0___0.png").is_file()
+    assert not list((tmp_path / "tiles").glob("labelTxt*/P3*"))
+    assert (tmp_path / "tiles" / "labelTxt" / "P2__1__0___0.txt").read_bytes() == b""
+    (line,) = said
+    assert "1 of 3 images have no label file" in line and "P3.png" in line
+    assert "an image that shows no object needs an empty file (P3.txt)" in line
+
+
+def test_labels_that_come_or_go_are_followed(source, tmp_path):
+    tiles = tmp_path / "tiles"
+    split(source, tiles)
+    (source / "labelTxt" / "P3.txt").write_text("")
+    split(source, tiles)
+    expected = ["labelTxt-original/P3.txt", "labelTxt/P3__1__0___0.txt"]
+    found = sorted(str(path.relative_to(tiles)) for path in tiles.glob("labelTxt*/P3*"))
+    assert found == expected
+    (source / "labelTxt" / "P1.txt").unlink()
+    split(source, tiles)
+    assert not list(tiles.glob("labelTxt*/P1*")) and len(list(tiles.glob("images/P1*"))) == 8
+
+
+def test_empty_labels_of_an_earlier_version_are_made_anew(source, tmp_path, monkeypatch):
+    tiles = tmp_path / "tiles"
+    split(source, tiles)
+    fresh = contents(tiles)
+    plan = json.loads((tiles / "tiles.json").read_text())
+    for entry in plan["sources"].values():
+        del entry["labels"]
+    (tiles / "tiles.json").write_text(json.dumps(plan))
+    for name in ("labelTxt/P3__1__0___0.txt", "labelTxt-original/P3.txt"):
+        (tiles / name).write_text("")
+    cut = count_cuts(monkeypatch)
+    split(source, tiles)
+    assert cut == ["P1", "P2", "P3"] and contents(tiles) == fresh
+
+
+def test_tiles_of_an_image_that_changed_its_size_go(source, tmp_path):
+    split(source, tmp_path / "tiles")
+    cv2.imwrite(str(source / "images" / "P2.png"), np.zeros((90, 95, 3), np.uint8))
+    assert split(source, tmp_path / "tiles") == 8 + 1 + 1
+    assert len(list((tmp_path / "tiles" / "images").glob("P2*"))) == 1
+    assert len(list((tmp_path / "tiles" / "labelTxt").glob("P2*"))) == 1
+
+
+def test_what_the_labels_hold_is_counted(source, tmp_path):
+    with (source / "labelTxt" / "P1.txt").open("a") as stream:
+        stream.write("-30 10 -5 10 -5 20 -30 20 ship 0\n")  # ends left of the image
+    said = []
+    split(source, tmp_path / "tiles", report=said.append)
+    sources = json.loads((tmp_path / "tiles" / "tiles.json").read_text())["sources"]
+    assert sources["P3"]["labels"] is None
+    # P2 has three tiles without an object; P1 eight, of which the ship is in one, the plane from
+    # 95 to 115 whole in that from 70 to 170 and cut (5 of 20 columns) in that from 0 to 100, in
+    # rows 70 to 170 both; rows 150 to 160 are in no tile that begins at row 0
+    assert sources["P2"]["labels"] == {
+        "classes": {},
+        "difficult": 0,
+        "cut_away": 0,
+        "empty": 3,
+        "outside": 0,
+    }
+    assert sources["P1"]["labels"] == {
+        "classes": {"ship": 1, "plane": 1},
+        "difficult": 1,
+        "cut_away": 1,
+        "empty": 5,
+        "outside": 1,
+    }
+    assert len(said) == 2 and "1 objects of 1 images lie wholly outside their image" in said[1]
+    assert "the first in P1: do labels and images belong together" in said[1]
+
+
+def test_labels_without_an_image_are_told(source, tmp_path):
+    for name in ("P3", "P7", "P8"):
+        (source / "labelTxt" / f"{name}.txt").write_text("")
+    (source / "labelTxt" / "._P1.txt").write_text("hidden")
+    said = []
+    split(source, tmp_path / "tiles", report=said.append)
+    (line,) = said
+    assert "2 of 5 label files have no image" in line and "P7.txt" in line
+    assert not list((tmp_path / "tiles").glob("labelTxt*/P7*"))
+
+
+def test_no_label_file_at_all_is_refused(source, tmp_path):
+    for path in (source / "labelTxt").iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"labelTxt: expected .* P1\.txt, found none"):
+        split(source, tmp_path / "tiles")
+
+
+def test_dotas_own_name_of_the_label_folder_is_known(source, tmp_path):
+    split(source, tmp_path / "expected")
+    (source / "labelTxt").rename(source / "labelTxt-v1.5")
+    split(source, tmp_path / "tiles")
+    assert contents(tmp_path / "tiles") == contents(tmp_path / "expected")
+    (source / "labelTxt-v1.0").mkdir()
+    with pytest.raises(ValueError, match="found labelTxt-v1.0, labelTxt-v1.5: .*rename the folder"):
+        split(source, tmp_path / "tiles")
+
+
+def test_dark_images_are_told(source, tmp_path):
+    cv2.imwrite(str(source / "images" / "P3.png"), np.full((40, 64, 3), 4000, np.uint16))
+    said = []
+    split(source, tmp_path / "tiles", report=said.append)
+    assert "1 of 3 images looked at store 16 bits but hold no value above 4000" in said[1]
 
 
 def test_tiles_json_says_how_to_merge_back(source, tmp_path):

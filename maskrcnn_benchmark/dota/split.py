@@ -5,16 +5,19 @@
                                         DESTINATION/labelTxt-original/P0706.txt   (a copy)
                                         DESTINATION/tiles.json
 
-Tiles, names and clipped labels are those of dota/tiles.py. tiles.json holds {"tile", "overlap",
-"rule", "sources": {name: {"width", "height", "bytes", "tiles": [names]}}} and is there only when
-all is finished. Until then tiles-unfinished.jsonl has the settings in its first line and a line for
-each finished source, so that a run which was interrupted goes on where it stopped.
+Tiles, names and clipped labels are those of dota/tiles.py; an image without a label file gets none
+for its tiles. tiles.json is there only when all is finished. It holds {"tile", "overlap", "rule",
+"sources": {name: {"width", "height", "bytes", "tiles": [names], "labels"}}}; "labels" counts what
+the labels hold (see `_count`), and is null for an image without a label file. Until then
+tiles-unfinished.jsonl has the settings in its first line and a line for each finished source, so
+that a run which was interrupted goes on where it stopped.
 """
 
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -23,15 +26,30 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from maskrcnn_benchmark.dota.annotations import read_labels, write_labels
-from maskrcnn_benchmark.dota.tiles import RULE, check_tile, clip_labels, tile_grid, tile_name
-from maskrcnn_benchmark.images.files import by_stem, list_images
+from maskrcnn_benchmark.dota.annotations import (
+    DotaObject,
+    outside,
+    read_labels,
+    stack_corners,
+    write_labels,
+)
+from maskrcnn_benchmark.dota.folders import find_images, find_label_files, find_label_folder
+from maskrcnn_benchmark.dota.tiles import (
+    CUT_AWAY,
+    RULE,
+    check_tile,
+    clip_labels,
+    tile_grid,
+    tile_name,
+)
+from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.images.image_io import read_image, write_image
 from maskrcnn_benchmark.utils.atomic_write import write_text
 
 FINISHED = "tiles.json"
 JOURNAL = "tiles-unfinished.jsonl"
 ORIGINALS = "labelTxt-original"
+OUTSIDE_ADVICE = "do labels and images belong together (the same size, the same crop)?"
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,7 @@ class _Job:
     """One source image's way to its tiles; plain values, so that another process can take it."""
 
     image: Path
-    labels: Path | None  # None: the whole folder has no labels
+    labels: Path | None  # None: it has no label file
     destination: Path
     tile: int
     overlap: int
@@ -58,53 +76,60 @@ def split_folder(
     Sources that are finished in the destination, unchanged since, are passed over.
 
     Args:
-        source: holds images/ and, unless its labels are not known, labelTxt/. An image without a
-            label file counts as one without objects.
+        source: holds images/ and, unless its labels are not known, labelTxt/ (or DOTA's own name,
+            see dota/folders.py).
         destination: new, or one that was made with the same settings.
         tile, overlap: pixels; tile 0 copies each image as one tile.
         workers: how many processes cut.
         report: is told what the user should know.
 
     Returns:
-        How many tiles there are now.
+        how many tiles there are now.
 
     Raises:
-        FileNotFoundError: no images/ in the source, or none in it.
+        FileNotFoundError: no images/ in the source, none in it, or no label file for any of them.
         ValueError: impossible settings, settings other than the destination's, two images of one
             name, an unreadable image or a malformed label, by name.
     """
     source, destination = Path(source), Path(destination)
     check_tile(tile, overlap)
-    images = _find_images(source)
-    with_labels = (source / "labelTxt").is_dir()
-    if not with_labels:
+    images = find_images(source)
+    label_folder = find_label_folder(source)
+    label_files = find_label_files(label_folder, images, report) if label_folder else {}
+    if label_folder is None:
         report(f"{source}: has no labelTxt, so only images are cut")
+    report_dark_images(list(images.values()), report)
     settings = {"tile": tile, "overlap": overlap, "rule": RULE}
     finished = _read_finished(destination, settings)
     jobs = []
     for name, image in images.items():
-        labels = source / "labelTxt" / f"{name}.txt" if with_labels else None
-        job = _Job(image, labels, destination, tile, overlap)
+        job = _Job(image, label_files.get(name), destination, tile, overlap)
         if name not in finished or not _is_unchanged(job, finished[name]):
-            finished.pop(name, None)
+            _remove_tiles(destination, name, finished.pop(name, None))
             jobs.append(job)
     strangers = sorted(set(finished) - set(images))
     if strangers:
         report(f"{destination}: keeps the tiles of {len(strangers)} images not in {source}")
     if jobs:
-        _make_folders(destination, with_labels)
+        _make_folders(destination, with_labels=bool(label_files))
         _write_journal(destination, settings, finished)
         (destination / FINISHED).unlink(missing_ok=True)
         _run(jobs, finished, workers)
     _finish(destination, settings, finished)
+    _report_outside(source, finished, report)
     return sum(len(entry["tiles"]) for entry in finished.values())
 
 
-def _find_images(source: Path) -> dict[str, Path]:
-    folder = source / "images"
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{source}: expected a folder images/ in it")
-    return by_stem(list_images(folder))
+def _report_outside(source: Path, finished: dict[str, dict], report: Callable[[str], None]) -> None:
+    counts = {
+        name: entry["labels"]["outside"] for name, entry in finished.items() if entry["labels"]
+    }
+    affected = [name for name, count in counts.items() if count]
+    if affected:
+        report(
+            f"{source}: {sum(counts.values())} objects of {len(affected)} images lie wholly "
+            f"outside their image, the first in {affected[0]}: {OUTSIDE_ADVICE}"
+        )
 
 
 def _read_finished(destination: Path, settings: dict) -> dict[str, dict]:
@@ -141,19 +166,28 @@ def _parse_line(line: str) -> dict | None:
 
 def _is_unchanged(job: _Job, entry: dict) -> bool:
     """Whether a source's tiles are all there and made from its present image and labels."""
-    if entry["bytes"] != job.image.stat().st_size:
+    if entry["bytes"] != job.image.stat().st_size or "labels" not in entry:
         return False
     folder = job.destination
     present = all((folder / "images" / f"{name}.png").is_file() for name in entry["tiles"])
-    if job.labels is None or not present:
-        return present
+    if job.labels is None or entry["labels"] is None or not present:
+        return present and job.labels is None and entry["labels"] is None
     copy = folder / ORIGINALS / f"{job.image.stem}.txt"
-    labels = job.labels.read_bytes() if job.labels.is_file() else b""
     return (
         copy.is_file()
-        and copy.read_bytes() == labels
+        and copy.read_bytes() == job.labels.read_bytes()
         and all((folder / "labelTxt" / f"{name}.txt").is_file() for name in entry["tiles"])
     )
+
+
+def _remove_tiles(destination: Path, name: str, entry: dict | None) -> None:
+    """Remove what was made of a source before it or its labels changed."""
+    if entry is None:
+        return
+    (destination / ORIGINALS / f"{name}.txt").unlink(missing_ok=True)
+    for tile in entry["tiles"]:
+        (destination / "images" / f"{tile}.png").unlink(missing_ok=True)
+        (destination / "labelTxt" / f"{tile}.txt").unlink(missing_ok=True)
 
 
 def _make_folders(destination: Path, with_labels: bool) -> None:
@@ -207,24 +241,44 @@ def _start_worker() -> None:
 def _cut(job: _Job) -> tuple[str, dict]:
     """Write one source's tiles; each file whole, the copy of its labels last."""
     name = job.image.stem
-    has_labels = job.labels is not None and job.labels.is_file()
-    objects = read_labels(job.labels) if has_labels and job.labels else []
+    objects = read_labels(job.labels) if job.labels else []
     image = read_image(job.image)
     height, width = image.shape[:2]
-    tiles = []
+    shown = {}
     for window in tile_grid(width, height, job.tile, job.overlap):
-        tiles.append(tile_name(name, 1, window))
+        tile = tile_name(name, 1, window)
         rows = slice(window.y0, window.y0 + window.height)
         columns = slice(window.x0, window.x0 + window.width)
-        write_image(job.destination / "images" / f"{tiles[-1]}.png", image[rows, columns])
-        if job.labels is not None:
-            path = job.destination / "labelTxt" / f"{tiles[-1]}.txt"
-            write_labels(path, clip_labels(objects, window))
-    if job.labels is not None:
-        copy = job.destination / ORIGINALS / f"{name}.txt"
-        if has_labels:
-            shutil.copyfile(job.labels, copy)
-        else:
-            write_text(copy, "")
-    size = job.image.stat().st_size
-    return name, {"width": width, "height": height, "bytes": size, "tiles": tiles}
+        write_image(job.destination / "images" / f"{tile}.png", image[rows, columns])
+        shown[tile] = clip_labels(objects, window)
+        if job.labels:
+            write_labels(job.destination / "labelTxt" / f"{tile}.txt", shown[tile])
+    if job.labels:
+        shutil.copyfile(job.labels, job.destination / ORIGINALS / f"{name}.txt")
+    return name, {
+        "width": width,
+        "height": height,
+        "bytes": job.image.stat().st_size,
+        "tiles": list(shown),
+        "labels": _count(shown.values(), objects, width, height) if job.labels else None,
+    }
+
+
+def _count(
+    tiles: Collection[list[DotaObject]], objects: list[DotaObject], width: int, height: int
+) -> dict:
+    """Count the objects that a source's tiles show.
+
+    Returns:
+        "classes": objects per class, over all tiles, without those cut away; "difficult": how many
+        of these are marked as difficult; "cut_away": parts of objects of which a tile shows too
+        little; "empty": tiles that show no object; "outside": objects wholly outside the image.
+    """
+    kept = [item for tile in tiles for item in tile if item.difficult != CUT_AWAY]
+    return {
+        "classes": dict(Counter(item.name for item in kept)),
+        "difficult": sum(item.difficult != 0 for item in kept),
+        "cut_away": sum(map(len, tiles)) - len(kept),
+        "empty": sum(not tile for tile in tiles),
+        "outside": int(outside(stack_corners(objects), width, height).sum()),
+    }

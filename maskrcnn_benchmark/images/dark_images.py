@@ -24,8 +24,8 @@ def report_dark_images(paths: Sequence[Path], report: Callable[[str], None]) -> 
     if dark:
         path, value = max(dark.items(), key=lambda item: item[1])
         report(
-            f"{path.parent}: {len(dark)} of {len(chosen)} images looked at store 16 bits but hold no "
-            f"value above {value} ({path.name}); 16-bit values are divided by 257, so that these "
-            "are almost black: scale the images to the full range, or convert them to 8 bits "
-            f"(gdal_translate -ot Byte -scale 0 {TWELVE_BITS} 0 255)"
+            f"{path.parent}: {len(dark)} of {len(chosen)} images looked at store 16 bits but hold "
+            f"no value above {value} ({path.name}); 16-bit values are divided by 257, so that "
+            "these are almost black: scale the images to the full range, or convert them to 8 "
+            f"bits (gdal_translate -ot Byte -scale 0 {TWELVE_BITS} 0 255)"
         )
