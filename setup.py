@@ -1,8 +1,8 @@
-"""Installs the package; says in one place what it needs.
+"""Install the package; its requirements are listed here and nowhere else.
 
-OpenCV comes as four distributions that overwrite each other's files, so the one that the
-environment already has satisfies us; only where there is none, the headless one is asked for
-(the others need libGL, which servers and containers lack).
+OpenCV comes as four distributions that overwrite each other's files, so the one that is installed
+is required. If there is none, opencv-python-headless is required, since the others need libGL,
+which servers and containers lack.
 """
 
 import os
@@ -21,9 +21,9 @@ OPENCV_VARIANTS = (
 
 
 def opencv_requirement(python: str = sys.executable) -> str:
-    """The OpenCV distribution to depend on: what that Python has, else opencv-python-headless."""
-    # pip builds in an isolated environment; `-I` drops its PYTHONPATH, so that the
-    # subprocess sees what is installed in the environment that pip installs into.
+    """Return the OpenCV distribution that `python` has installed, else opencv-python-headless."""
+    # pip builds in an isolated environment, which it sets by PYTHONPATH. With `-I` the subprocess
+    # ignores that and sees the environment that pip installs into.
     probe = (
         "import importlib.metadata as m\n"
         f"for name in {OPENCV_VARIANTS!r}:\n"
@@ -39,7 +39,7 @@ def opencv_requirement(python: str = sys.executable) -> str:
 
 
 def package_version() -> str:
-    """The version in maskrcnn_benchmark/__init__.py, read without importing the package."""
+    """Return the version in maskrcnn_benchmark/__init__.py, without importing the package."""
     here = os.path.dirname(os.path.abspath(__file__))
     with open(os.path.join(here, "maskrcnn_benchmark", "__init__.py"), encoding="utf-8") as f:
         found = re.search(r'__version__ = "(.+)"', f.read())
@@ -49,7 +49,7 @@ def package_version() -> str:
 
 
 def config_packages() -> list[str]:
-    """Name each folder of config files as a package: maskrcnn_benchmark.configs, ….dota, …"""
+    """Return a package name per folder of config files: maskrcnn_benchmark.configs, ….dota, …"""
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
     folders = [os.path.relpath(folder, root) for folder, _, files in os.walk(root) if files]
     names = ["" if name == "." else "." + name.replace(os.sep, ".") for name in sorted(folders)]

@@ -110,7 +110,7 @@ def test_says_where_a_patch_does_not_apply_and_leaves_all_as_it_was(checkout, sa
         *names("3", "does not apply:"),
         f"  {DEFAULTS}:{hunk.old_start} has other lines than the original there",
         "  maskrcnn_benchmark/modeling/detector/detectors.py is missing",
-        "apply_patches.py: nothing was changed; these would go: --only 2",
+        "apply_patches.py: nothing was changed; without those that fail: --only 2",
     ]
     assert patch_series.contents(checkout) == before
 
@@ -168,7 +168,7 @@ def test_a_folder_without_git_and_a_package_in_a_subfolder(checkout, tmp_path, s
     before = patch_series.contents(plain)
     status, lines = say(plain.parent, "--only", "1,2")
     assert status == 0 and lines[-1] == "applied: 1,2"
-    assert lines[-2] == f"{plain} is not under git: whether you changed files cannot be told"
+    assert lines[-2] == f"{plain} is not under git: your own changes cannot be detected"
     assert "from . import crowd_iou" in (plain / BOXLIST_OPS).read_text()
     assert say(plain.parent, "--only", "1,2", "--reverse")[0] == 0
     assert patch_series.contents(plain) == before

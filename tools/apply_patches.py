@@ -1,14 +1,14 @@
-"""Applies our patches to a checkout of the original or of a fork (see patches/README.md).
+"""Apply our patches to a checkout of the original or of a fork (see patches/README.md).
 
 python tools/apply_patches.py CHECKOUT              apply all, or none if one does not apply
-python tools/apply_patches.py CHECKOUT --check      say what applies, change nothing
+python tools/apply_patches.py CHECKOUT --check      print what applies, change nothing
 python tools/apply_patches.py CHECKOUT --only 1,2,5
 python tools/apply_patches.py CHECKOUT --reverse    undo
-python tools/apply_patches.py FORK --skip-missing   pass over files that the fork does not have
+python tools/apply_patches.py FORK --skip-missing   leave out files that the fork does not have
 
-Needs Python 3.7 or newer and git, nothing else. The checkout need not be a git repository; its
-package may have another name (fcos_core) or lie in a subfolder. Exit status: 0 done (or nothing to
-do), 1 refused, the checkout is as it was; 2 wrong usage.
+Needs only Python 3.7 or newer and git. The checkout need not be a git repository; its package may
+have another name (fcos_core) or be in a subfolder. Exit status: 0 done (or nothing to do), 1
+refused, with the checkout unchanged, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _APPLY += ("apply", "--whitespace=nowarn")
 
 
 class Refused(Exception):
-    """Something that the user has to put right; the checkout is as it was."""
+    """A problem that the user has to solve; the checkout is unchanged."""
 
 
 class WrongUsage(Exception):
-    """The arguments make no sense."""
+    """Arguments that cannot be used."""
 
 
 def git(folder: Path, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess:
-    """Run git in a folder, with messages in English."""
+    """Run git in a folder, with messages in English, and return the finished process."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     env.update(LC_ALL="C", GIT_CEILING_DIRECTORIES=os.path.realpath(tempfile.gettempdir()))
     command = ["git", "-C", str(folder), *arguments]
@@ -50,23 +50,23 @@ def git(folder: Path, *arguments: str, stdin: bytes | None = None) -> subprocess
 
 
 class Stage:
-    """A copy of the files that patches name, outside of any repository, to try patches on.
+    """A copy of the files that patches change, outside of any repository, to try patches on.
 
     Args:
         root: folder that holds the package.
         package: the package's name in this checkout.
         folder: an empty folder for the copy.
-        skip_missing: leave out of a patch the files that the checkout does not have.
+        skip_missing: leave out the files of a patch that the checkout does not have.
     """
 
     def __init__(self, root: Path, package: str, folder: Path, skip_missing: bool = False) -> None:
         self.root, self.package, self.folder = root, package, folder
         self.skip_missing = skip_missing
-        self.paths: set[str] = set()  # of all patches read so far
-        self.missing: list[str] = []  # files left out of the patch read last
+        self.paths: set[str] = set()  # files of all patches read so far
+        self.missing: list[str] = []  # files that were left out of the last patch
 
     def add(self, paths: list[str]) -> None:
-        """Copy files of the checkout, those that exist."""
+        """Copy those files of the checkout that exist."""
         for path in paths:
             if path not in self.paths and (self.root / path).is_file():
                 (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class Stage:
             self.paths.add(path)
 
     def read(self, patch: Path) -> bytes:
-        """Return a patch as it suits this checkout, and copy the files that it names."""
+        """Return a patch with this checkout's package name and line ends; copy its files."""
         self.missing = []
         text = patch.read_bytes()
         if self.package != PACKAGE:
@@ -95,7 +95,7 @@ class Stage:
         return missing
 
     def _line_ends(self, path: str, part: bytes) -> bytes:
-        """Give one file's hunks the CRLF that the file has."""
+        """Return the hunks of one file with the line ends of the file, LF or CRLF."""
         file = self.folder / path
         old = file.read_bytes() if file.is_file() else b""
         if old.count(b"\r\n") * 2 <= old.count(b"\n"):
@@ -103,22 +103,22 @@ class Stage:
         return re.sub(rb"^([ +-](?!-- |\+\+ ).*)$", rb"\1\r", part, flags=re.MULTILINE)
 
     def apply(self, patch: bytes, *options: str) -> str | None:
-        """Apply a patch to the copy; None if it went well, else git's words."""
+        """Apply a patch to the copy; return None, or git's message if it failed."""
         done = git(self.folder, *_APPLY, *options, stdin=patch)
         return None if done.returncode == 0 else done.stderr.decode(errors="replace")
 
     def fits(self, patch: bytes, *options: str) -> bool:
-        """Say whether a patch would apply."""
+        """Return whether a patch would apply."""
         return self.apply(patch, "--check", *options) is None
 
     def why_not(self, patch: bytes, *options: str) -> list[str]:
-        """Return a line for each place where a patch does not apply."""
+        """Return one line per place where a patch does not apply."""
         with tempfile.TemporaryDirectory() as folder:
             trial = Stage(self.root, self.package, Path(folder) / "copy")
             shutil.copytree(self.folder, trial.folder)
-            words = trial.apply(patch, "--reject", *options) or ""
+            message = trial.apply(patch, "--reject", *options) or ""
         reasons = []
-        for line in words.splitlines():
+        for line in message.splitlines():
             hunk = re.match(r"error: patch failed: (.+):(\d+)$", line)
             file = re.match(r"error: (.+): (No such file or directory|already exists)", line)
             if hunk:
@@ -126,10 +126,10 @@ class Stage:
             elif file:
                 missing = file[2].startswith("No such")
                 reasons.append(f"{file[1]} {'is missing' if missing else 'exists already'}")
-        return list(dict.fromkeys(reasons)) or [words.strip()]
+        return list(dict.fromkeys(reasons)) or [message.strip()]
 
     def write_back(self) -> None:
-        """Bring the checkout to the copy's state; if that fails, back to the one before."""
+        """Copy the changes to the checkout; if that fails, restore its files."""
         before = {path: _content(self.root / path) for path in sorted(self.paths)}
         made: list[Path] = []
         try:
@@ -144,7 +144,7 @@ class Stage:
                     folder.mkdir()
                     made.append(folder)
                 shutil.copy(self.folder / path, target)
-        except BaseException:  # an interrupt, too
+        except BaseException:  # including KeyboardInterrupt
             for path, old in before.items():
                 _restore(self.root / path, old)
             for folder in reversed(made):
@@ -166,7 +166,11 @@ def _restore(path: Path, old: tuple[bytes, int] | None) -> None:
 
 
 def find_package(checkout: Path) -> Path:
-    """Return the folder of the package, which has the original's files whatever its name."""
+    """Return the folder of the package, recognised by files of the original.
+
+    Raises:
+        WrongUsage: there is no package, or more than one.
+    """
     if not checkout.is_dir():
         raise WrongUsage(f"{checkout} is no folder")
     for depth in ("", "*/", "*/*/"):
@@ -187,7 +191,7 @@ def dirty_files(stage: Stage) -> list[str]:
     """Return the tracked files that differ from the last commit by more than our patches.
 
     Raises:
-        LookupError: the checkout is not under git, so nobody can tell.
+        LookupError: the checkout is not under git.
     """
     top = git(stage.root, "rev-parse", "--show-toplevel").stdout.decode().rstrip("\n")
     if not top or not git(stage.root, "ls-files", stage.package).stdout:
@@ -197,7 +201,7 @@ def dirty_files(stage: Stage) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         clean = Stage(stage.root, stage.package, Path(folder), skip_missing=True)
         for patch in reversed([clean.read(path) for path in list_patches(None)]):
-            clean.apply(patch, "--reverse")  # where it is there
+            clean.apply(patch, "--reverse")  # does nothing where the patch is not applied
         dirty = []
         for file in changed:
             path = os.path.relpath(file, stage.root).replace(os.sep, "/")
@@ -210,7 +214,7 @@ def dirty_files(stage: Stage) -> list[str]:
 
 
 def list_patches(only: str | None) -> list[Path]:
-    """Return the series in its order, or those with the numbers "1,2,5"."""
+    """Return the patches in their order: all, or those with the numbers `only`, "1,2,5"."""
     series = {int(path.name[:4]): path for path in sorted(PATCHES.glob("[0-9]*.patch"))}
     if only is None:
         return list(series.values())
@@ -222,10 +226,10 @@ def list_patches(only: str | None) -> list[Path]:
 
 
 def try_patches(stage: Stage, patches: list[Path], reverse: bool) -> tuple[list[Path], list[Path]]:
-    """Apply patches to the copy one by one, and say of each how it went.
+    """Apply patches to the copy one by one (or undo them), and print the outcome of each.
 
     Returns:
-        Those that now are as wanted and were not before; those that fail.
+        the patches that were applied (undone), and those that failed.
     """
     ahead, back = (("--reverse",), ()) if reverse else ((), ("--reverse",))
     changed, failed = [], []
@@ -241,16 +245,19 @@ def try_patches(stage: Stage, patches: list[Path], reverse: bool) -> tuple[list[
         else:
             failed.append(path)
             reasons = stage.why_not(patch, *ahead)
-            word = "cannot be undone" if reverse else "does not apply"
-            print("\n  ".join([f"{path.name}: {word}:", *reasons]))
+            outcome = "cannot be undone" if reverse else "does not apply"
+            print("\n  ".join([f"{path.name}: {outcome}:", *reasons]))
     return changed, failed
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for.
+    """Run the command.
+
+    Args:
+        args: see main().
 
     Raises:
-        Refused, WrongUsage: with what to tell the user.
+        Refused, WrongUsage: with a message for the user.
     """
     patches = list_patches(args.only)
     package = find_package(args.checkout)
@@ -259,7 +266,7 @@ def run(args: argparse.Namespace) -> None:
         changed, failed = try_patches(stage, patches, args.reverse)
         numbers = ",".join(str(int(path.name[:4])) for path in sorted(changed))
         if failed:
-            hint = f"; these would go: --only {numbers}" if changed else ""
+            hint = f"; without those that fail: --only {numbers}" if changed else ""
             raise Refused(f"nothing was changed{hint}")
         if args.check or not changed:
             print("nothing was changed")
@@ -273,7 +280,7 @@ def _refuse_dirty(stage: Stage, force: bool) -> None:
     try:
         dirty = dirty_files(stage)
     except LookupError:
-        print(f"{stage.root} is not under git: whether you changed files cannot be told")
+        print(f"{stage.root} is not under git: your own changes cannot be detected")
         return
     if dirty and not force:
         raise Refused(
@@ -286,13 +293,13 @@ def _refuse_dirty(stage: Stage, force: bool) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Apply our patches to a checkout")
     parser.add_argument("checkout", type=Path, help="folder of the original or of a fork")
-    parser.add_argument("--check", action="store_true", help="only say what applies")
+    parser.add_argument("--check", action="store_true", help="only print what applies")
     parser.add_argument("--reverse", action="store_true", help="undo instead")
     parser.add_argument("--only", metavar="1,2,5", help="these patches instead of all")
     parser.add_argument(
-        "--skip-missing", action="store_true", help="pass over files that the checkout lacks"
+        "--skip-missing", action="store_true", help="leave out files that the checkout lacks"
     )
-    parser.add_argument("--force", action="store_true", help="also with uncommitted changes")
+    parser.add_argument("--force", action="store_true", help="ignore uncommitted changes")
     args = parser.parse_args()
     try:
         run(args)

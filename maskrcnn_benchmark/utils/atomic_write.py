@@ -1,4 +1,4 @@
-"""Files that are whole or absent: each is written beside its place and then takes its name."""
+"""Atomic writing: a file gets a temporary name until it is complete, then its own."""
 
 import os
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
-    """Give a path to write to; when the block ends without an error, the file gets its name.
+    """Yield a temporary path to write to; rename it to `path` when the block ends without error.
 
     Args:
-        path: where the file belongs; what is there stays until the new file is whole.
-        durable: let the content reach the disk before the name, so that a power cut leaves the
-            old file or the new one.
+        path: path of the file; an existing file stays until the new one is complete.
+        durable: flush the content to the disk before renaming, so that after a power failure
+            either the old or the new file is there.
 
     Yields:
-        `.NAME.PID.part` in the same folder (NAME's first 60 characters).
+        `.NAME.PID.part` in the same folder (the first 60 characters of NAME).
     """
     path = Path(path)
     part = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
@@ -31,6 +31,6 @@ def written_whole(path: str | os.PathLike, durable: bool = False) -> Iterator[Pa
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a UTF-8 text file with "\\n" as line end, whole or not at all."""
+    """Write a UTF-8 text file with "\\n" as line end; see `written_whole`."""
     with written_whole(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""Detectron's (Caffe2's) weights: a pickle of arrays whose names are translated to ours."""
+"""Loading of Detectron's (Caffe2's) weights: a pickle of arrays, whose names are translated."""
 
 import logging
 import pickle
@@ -16,14 +16,15 @@ from maskrcnn_benchmark.utils.registry import Registry
 
 C2_FORMAT_LOADER = Registry()
 
-# What a pickled array calls, in versions of our own: numpy's accept more than a file should get.
+# Replacements of the functions that a pickled array calls; numpy's own functions accept arguments
+# that a file from a stranger should not be able to pass.
 _NDARRAY = object()  # numpy.ndarray is only ever an argument of _reconstruct
 
 
 def _reconstruct(subtype: object, shape: tuple, typecode: bytes) -> np.ndarray:
     if subtype is not _NDARRAY:
         raise pickle.UnpicklingError(f"an array of type {subtype!r}")
-    return np.empty(0, np.int8)  # its state, with shape and type, follows in the pickle
+    return np.empty(0, np.int8)  # the pickle then sets the array's state: shape, type, data
 
 
 def _dtype(*args: Any) -> np.dtype:
@@ -43,7 +44,7 @@ def _frombuffer(buffer: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stand in for _codecs.encode, with which Python 3 writes bytes in protocol 2."""
+    """Replace _codecs.encode, which Python 3 uses for bytes in protocol 2."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"bytes in the encoding {encoding}")
     return text.encode("latin1")
@@ -65,7 +66,7 @@ for _builtins in ("builtins", "__builtin__"):
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Makes arrays, numbers, strings and containers; any other global is refused."""
+    """Unpickler of arrays, numbers, strings and containers that refuses any other global."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="latin1")
@@ -81,7 +82,7 @@ def _load_c2_pickled_weights(file_path: str) -> dict[str, Any]:
     """Return the blobs of a Detectron pickle.
 
     Raises:
-        ValueError: it holds something other than arrays and plain containers, or is broken.
+        ValueError: the file holds objects other than arrays and plain containers, or is damaged.
     """
     with open(file_path, "rb") as file:
         try:
@@ -110,7 +111,7 @@ _LAYERS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"pred"), "fc1000"),  # the classifier, so that it fits no predictor of ours
 )
 
-# The last block of each stage, of whose outputs the blobs of the pyramid speak.
+# "stage.block" of the last block of each stage, whose output names the pyramid's blobs.
 _C2_STAGE_NAMES = {
     "R-50": ["1.2", "2.3", "3.5", "4.2"],
     "R-101": ["1.2", "2.3", "3.22", "4.2"],
@@ -122,7 +123,7 @@ def _rename_blob(blob: str, with_norm: Container[str]) -> str:
     """Return our name of a blob, e.g. layer1.0.bn1.weight for res2_0_branch2a_bn_s.
 
     Args:
-        with_norm: the layers that a GroupNorm of their own follows.
+        with_norm: names of the layers that are followed by a GroupNorm.
     """
     parts = _BLOB.fullmatch(blob)
     if parts is None:
@@ -153,7 +154,10 @@ def _rename_blob(blob: str, with_norm: Container[str]) -> str:
 
 
 def _rename_basic_resnet_weights(layer_keys: Sequence[str]) -> list[str]:
-    """Translate the names of all blobs; of the pyramid's, the layer's name stays for now."""
+    """Translate the names of all blobs; the pyramid's keep the name of their layer.
+
+    Those are translated by `_rename_fpn_weights`.
+    """
     with_norm = {key.removesuffix("_gn_s") for key in layer_keys if key.endswith("_gn_s")}
     return [_rename_blob(key, with_norm) for key in layer_keys]
 
@@ -162,15 +166,15 @@ def _rename_fpn_weights(layer_keys: Sequence[str], stage_names: Sequence[str]) -
     """Translate the names of the pyramid's layers, e.g. fpn_res2_2_sum.weight to fpn_layer1.weight.
 
     Args:
-        layer_keys: from `_rename_basic_resnet_weights`.
+        layer_keys: names from `_rename_basic_resnet_weights`.
         stage_names: the last block of each stage, as in `_C2_STAGE_NAMES`.
     """
     layers = {}
     for level, stage_name in enumerate(stage_names, 1):
         stage, block = stage_name.split(".")
         output = f"res{int(stage) + 1}_{block}_sum"
-        sideways = "_lateral" if level < len(stage_names) else ""
-        layers[f"fpn_inner_{output}{sideways}"] = f"fpn_inner{level}"
+        suffix = "_lateral" if level < len(stage_names) else ""
+        layers[f"fpn_inner_{output}{suffix}"] = f"fpn_inner{level}"
         layers[f"fpn_{output}"] = f"fpn_layer{level}"
     split = (key.partition(".") for key in layer_keys)
     return [layers.get(layer, layer) + dot + rest for layer, dot, rest in split]
@@ -179,7 +183,7 @@ def _rename_fpn_weights(layer_keys: Sequence[str], stage_names: Sequence[str]) -
 def _rename_weights_for_resnet(
     weights: Mapping[str, Any], stage_names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Translate all blobs; the solver's momenta and what is no array are dropped."""
+    """Translate all blobs; drop the solver's momenta and values that are no arrays."""
     blobs = [
         name
         for name, value in sorted(weights.items())
@@ -193,7 +197,7 @@ def _rename_weights_for_resnet(
 def _rename_conv_weights_for_deformable_conv_layers(
     state_dict: Mapping[str, Tensor], cfg: CfgNode
 ) -> dict[str, Tensor]:
-    """Put the 3x3 convolutions of the stages with DCN where DFConv2d keeps them."""
+    """Rename the 3x3 convolutions of stages with DCN to DFConv2d's names (conv2 -> conv2.conv)."""
     with_dcn = [str(i) for i, dcn in enumerate(cfg.MODEL.RESNETS.STAGE_WITH_DCN, 1) if dcn]
     if not with_dcn:
         return dict(state_dict)
@@ -211,7 +215,11 @@ def _rename_conv_weights_for_deformable_conv_layers(
 @C2_FORMAT_LOADER.register("R-101-FPN-RETINANET")
 @C2_FORMAT_LOADER.register("R-152-FPN")
 def load_resnet_c2_format(cfg: CfgNode, f: str) -> dict[str, dict[str, Tensor]]:
-    """Read a ResNet-based Detectron pickle as {"model": state dict}."""
+    """Read a Detectron pickle of a ResNet as {"model": state dict}.
+
+    Args:
+        f: path of the pickle.
+    """
     architecture = "-".join(cfg.MODEL.BACKBONE.CONV_BODY.split("-")[:2])
     blobs = _load_c2_pickled_weights(f)
     weights = _rename_weights_for_resnet(blobs, _C2_STAGE_NAMES[architecture])
@@ -219,7 +227,10 @@ def load_resnet_c2_format(cfg: CfgNode, f: str) -> dict[str, dict[str, Tensor]]:
 
 
 def load_c2_format(cfg: CfgNode, f: str) -> dict[str, dict[str, Tensor]]:
-    """Read a Detectron pickle by the rules of MODEL.BACKBONE.CONV_BODY.
+    """Read a Detectron pickle with the loader of MODEL.BACKBONE.CONV_BODY.
+
+    Args:
+        f: path of the pickle.
 
     Raises:
         ValueError: Detectron has no weights for that body.

@@ -1,6 +1,6 @@
-"""A hook for a site's own set-up: the file named by TORCH_DETECTRON_ENV_MODULE.
+"""Hook for set-up code of a site: the Python file that TORCH_DETECTRON_ENV_MODULE names.
 
-Importing this module runs that file's `setup_environment()`, if the variable is set.
+Importing this module calls `setup_environment()` of that file, if the variable is set.
 """
 
 import os
@@ -9,14 +9,18 @@ from maskrcnn_benchmark.utils.imports import import_file
 
 
 def setup_environment() -> None:
-    """Run the set-up that TORCH_DETECTRON_ENV_MODULE names; without it, do nothing."""
+    """Run the set-up file that TORCH_DETECTRON_ENV_MODULE names, if the variable is set."""
     path = os.environ.get("TORCH_DETECTRON_ENV_MODULE")
     if path:
         setup_custom_environment(path)
 
 
 def setup_custom_environment(custom_module_path: str) -> None:
-    """Run `setup_environment()` of a Python file."""
+    """Call `setup_environment()` of a Python file.
+
+    Raises:
+        ValueError: the file does not define that function.
+    """
     module = import_file("maskrcnn_benchmark.utils.env.custom_module", custom_module_path)
     setup = getattr(module, "setup_environment", None)
     if not callable(setup):

@@ -10,19 +10,27 @@ from .comm import is_main_process
 
 
 def mkdir(path: str | os.PathLike) -> None:
-    """Make a folder and those above it; one that exists is fine."""
+    """Make a folder and its parents, if they do not exist."""
     os.makedirs(path, exist_ok=True)
 
 
 def save_labels(dataset_list: Iterable[Any], output_dir: str) -> None:
-    """Write labels.json, {label: class name}, from the datasets' `categories` (rank 0 only)."""
+    """Write labels.json, {label: class name}, on rank 0.
+
+    Args:
+        dataset_list: data sets with the attribute `categories`, {label: class name}.
+        output_dir: folder of the file.
+    """
     if not is_main_process():
         return
     logger = logging.getLogger(__name__)
     labels: dict[int, str] = {}
     for dataset in dataset_list:
         if not hasattr(dataset, "categories"):
-            logger.warning("%s has no categories: none in labels.json", type(dataset).__name__)
+            logger.warning(
+                "%s has no attribute categories: labels.json lacks its classes",
+                type(dataset).__name__,
+            )
             continue
         labels.update(dataset.categories)
     if labels:
@@ -33,7 +41,7 @@ def save_labels(dataset_list: Iterable[Any], output_dir: str) -> None:
 
 
 def save_config(cfg: CfgNode, path: str) -> None:
-    """Write the whole configuration as YAML (rank 0 only)."""
+    """Write the whole config as YAML, on rank 0."""
     if is_main_process():
         with open(path, "w") as file:
             file.write(cfg.dump())

@@ -1,4 +1,4 @@
-"""Fitting a file's weights to a model whose names may have more prefixes."""
+"""Loading of weights into a model whose parameters' names have other prefixes."""
 
 import logging
 from collections import OrderedDict
@@ -11,7 +11,13 @@ _NAMES_SHOWN = 6
 
 
 class LoadReport(NamedTuple):
-    """What became of a model's entries: `loaded` (count), not in the file, of another shape."""
+    """Result of loading weights into a model.
+
+    Attributes:
+        loaded: number of the model's entries that were loaded.
+        missing: names of entries that the file does not have.
+        misfits: entries whose shapes differ, as "NAME (file's shape) -> (model's shape)".
+    """
 
     loaded: int
     missing: list[str]
@@ -21,12 +27,12 @@ class LoadReport(NamedTuple):
 def align_and_update_state_dicts(
     model_state_dict: dict[str, Tensor], loaded_state_dict: Mapping[str, Tensor]
 ) -> LoadReport:
-    """Replace the model's entries, in place, by the loaded ones that belong to them.
+    """Replace the model's entries, in place, by the loaded ones with matching names.
 
-    A loaded name belongs to a model name that ends in it; of several, the longest wins:
+    A loaded name matches a model name that ends in it; of several, the longest is used:
     "backbone.body.layer1.0.conv1.weight" takes "layer1.0.conv1.weight" rather than
     "conv1.weight", which is the stem's. An entry of another shape (a head for another number of
-    classes) is left as it was, with a warning that names it.
+    classes) stays unchanged, and a warning names it.
     """
     logger = logging.getLogger(__name__)
     used, missing, misfits = set(), [], []
@@ -70,16 +76,16 @@ def _summary(names: Iterable[str]) -> str:
 
 
 def strip_prefix_if_present(state_dict: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
-    """Take `prefix` off every name if every name has it; else return the mapping itself."""
+    """Remove `prefix` from all names if all names have it; else return the mapping itself."""
     if any(not name.startswith(prefix) for name in state_dict):
         return state_dict
     return OrderedDict((name[len(prefix) :], value) for name, value in state_dict.items())
 
 
 def load_state_dict(model: nn.Module, loaded_state_dict: Mapping[str, Tensor]) -> LoadReport:
-    """Load what fits of a file's weights into the model; see `align_and_update_state_dicts`."""
+    """Load the weights that match into the model; see `align_and_update_state_dicts`."""
     own = model.state_dict()
-    # "module." is what DistributedDataParallel puts before the names of what it wraps.
+    # DistributedDataParallel adds the prefix "module." to the names of the model that it wraps
     loaded = strip_prefix_if_present(loaded_state_dict, "module.")
     report = align_and_update_state_dicts(own, loaded)
     model.load_state_dict(own)

@@ -3,17 +3,21 @@ from typing import Any
 
 
 class Registry(dict):
-    """A dict of named things that refuses to name two things alike.
+    """A dict from names to functions or classes that refuses to register a name twice.
 
-    ANIMALS = Registry({"dog": Dog})
-    ANIMALS.register("cat", Cat)        # a call, or
+    BACKBONES = Registry({"R-50": build_r50})
+    BACKBONES.register("R-101", build_r101)     # a call, or
 
-    @ANIMALS.register("cow")            # a decorator, which may be stacked
-    def build_cow(cfg): ...
+    @BACKBONES.register("R-152")                # a decorator, which may be stacked
+    def build_r152(cfg): ...
     """
 
     def register(self, module_name: str, module: Any = None) -> Callable | None:
-        """Add `module` under `module_name`; without a module, return a decorator that does."""
+        """Register `module` as `module_name`; without a module, return a decorator that does so.
+
+        Raises:
+            ValueError: the name is registered.
+        """
         if module is None:
             return lambda decorated: self._add(module_name, decorated)
         self._add(module_name, module)
@@ -21,7 +25,9 @@ class Registry(dict):
 
     def _add(self, name: str, module: Any) -> Any:
         if name in self:
-            raise ValueError(f"'{name}' is already registered (as {self[name]}); take another name")
+            raise ValueError(
+                f"'{name}' is already registered (as {self[name]}); choose another name"
+            )
         self[name] = module
         return module
 

@@ -8,25 +8,27 @@ def get_time_str(time_diff: float) -> str:
 
 
 class Timer:
-    """Stopwatch: `tic()` starts, `toc()` stops; times in seconds of wall clock, summed up."""
+    """Stopwatch that adds up wall-clock times, in seconds, between `tic()` and `toc()`."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
+        """Forget all times."""
         self.calls = 0
         self.total_time = self.diff = self.start_time = 0.0
 
     @property
     def average_time(self) -> float:
-        """Mean seconds of a call; 0 before the first."""
+        """Return the mean seconds per call; 0 before the first call."""
         return self.total_time / max(self.calls, 1)
 
     def tic(self) -> None:
+        """Start a call."""
         self.start_time = time.perf_counter()
 
     def toc(self, average: bool = True) -> float:
-        """Stop; return the average so far, else this call's seconds."""
+        """End a call; return the mean seconds per call or, if not `average`, this call's."""
         self.add(time.perf_counter() - self.start_time)
         return self.average_time if average else self.diff
 
@@ -37,4 +39,5 @@ class Timer:
         self.total_time += time_diff
 
     def avg_time_str(self) -> str:
+        """Return the mean time per call as h:mm:ss."""
         return get_time_str(self.average_time)

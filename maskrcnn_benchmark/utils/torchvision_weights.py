@@ -1,7 +1,7 @@
 """torchvision's ImageNet weights for ResNet bodies: MODEL.WEIGHT "torchvision://resnet50".
 
-They are of networks whose stride lies in the 3x3 convolutions and that saw RGB images in [0, 1];
-under other settings they would load and work badly, so other settings are refused.
+Their networks have the stride in the 3x3 convolutions and were trained on RGB images in [0, 1].
+With other settings the weights would load but give poor results, so other settings are refused.
 """
 
 import math
@@ -21,7 +21,12 @@ _EPSILON = 1e-5  # of torchvision's batch norms
 
 
 class _Body(NamedTuple):
-    """What distinguishes a network: MODEL.BACKBONE.CONV_BODY's beginning and MODEL.RESNETS'."""
+    """Settings that a network needs.
+
+    Attributes:
+        depth: first part of MODEL.BACKBONE.CONV_BODY, such as "R-50".
+        groups, width_per_group: MODEL.RESNETS.NUM_GROUPS and WIDTH_PER_GROUP.
+    """
 
     depth: str
     groups: int
@@ -44,11 +49,11 @@ def load_torchvision_format(cfg: CfgNode, f: str) -> dict[str, dict[str, Tensor]
     """Read torchvision's weights, downloaded once, as {"model": state dict}.
 
     Args:
-        f: "torchvision://MODEL", or "torchvision://MODEL/VERSION" with one of the names that
-            torchvision gives the model's weights; without it, its first ones (IMAGENET1K_V1).
+        f: "torchvision://MODEL", or "torchvision://MODEL/VERSION", where VERSION is torchvision's
+            name for one of the model's weights; without it, the first ones (IMAGENET1K_V1).
 
     Raises:
-        ValueError: no such weights, or the settings are not those that they need.
+        ValueError: there are no such weights, or they need other settings.
     """
     name, _, version = f.removeprefix(PREFIX).partition("/")
     if name not in _BODIES:
@@ -66,12 +71,13 @@ def load_torchvision_format(cfg: CfgNode, f: str) -> dict[str, dict[str, Tensor]
 def from_torchvision(
     state: Mapping[str, Tensor], stage_with_dcn: Any = (False,) * 4
 ) -> dict[str, Tensor]:
-    """Translate a state dict of torchvision's ResNet to one of our bodies, without its classifier.
+    """Translate the state dict of a ResNet of torchvision to one of our body, without classifier.
 
     FrozenBatchNorm2d adds no epsilon to the variance, so it is added here.
 
     Args:
-        stage_with_dcn: which of layer1 to layer4 keep their 3x3 convolutions in a DFConv2d.
+        state: names and tensors of torchvision's model.
+        stage_with_dcn: four bools: layer1 to layer4 have a DFConv2d for the 3x3 convolution.
     """
     plain = re.compile(r"layer(\d)\.\d+\.conv2(?=\.)")
     translated = {}

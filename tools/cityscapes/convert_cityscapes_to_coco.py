@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Writes Cityscapes' annotations in COCO's format.
+"""Write Cityscapes' annotations in COCO's format.
 
     python tools/cityscapes/convert_cityscapes_to_coco.py --dataset cityscapes_instance_only \\
         --datadir datasets/cityscapes --outdir datasets/cityscapes/annotations

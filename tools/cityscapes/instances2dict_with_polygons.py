@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Lists the objects of *_instanceIds.png files with their outlines, as JSON."""
+"""Print the objects of *_instanceIds.png files with their outlines, as JSON."""
 
 import json
 import sys
