@@ -25,6 +25,7 @@ except ImportError:
     pytest.skip("this PyTorch has no back ends in Python", allow_module_level=True)
 
 _setup_privateuseone_for_python_backend("fake")
+torch.fake.get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
 _DEVICE = torch.device("fake:0")
 _CPU = torch.device("cpu")
 _aten = torch.ops.aten

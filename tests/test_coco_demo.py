@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from second_device import SecondDevice
 from tiny_models import FPN_BODY, FPN_MASK, NARROW, make_cfg, tiny_mask_rcnn
 
 from maskrcnn_benchmark.demo import webcam
@@ -66,6 +67,28 @@ def test_demo_predicts_with_test_time_augmentation(tmp_path):
     one_view = make_demo(tmp_path, "TEST.BBOX_AUG.ENABLED", True).compute_prediction(photo())
     assert torch.equal(one_view.bbox, plain.bbox) and len(plain) > 0
     assert torch.equal(one_view.get_field("mask"), plain.get_field("mask"))
+
+
+def test_fault_masks_that_the_model_had_pasted_were_pasted_again(tmp_path):
+    plain = make_demo(tmp_path).compute_prediction(photo())
+    asked = make_demo(tmp_path, "MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS", True)
+    found = asked.compute_prediction(photo())
+    assert plain.get_field("mask").any()
+    assert torch.equal(found.get_field("mask"), plain.get_field("mask"))
+
+
+@pytest.mark.parametrize("aug", [False, True], ids=["plain", "augmented"])
+def test_demo_predicts_on_a_second_device(tmp_path, aug):
+    options = ["TEST.BBOX_AUG.ENABLED", aug]
+    plain = make_demo(tmp_path, *options).compute_prediction(photo())
+    with SecondDevice():
+        demo = make_demo(tmp_path, "MODEL.DEVICE", "fake", *options, confidence_threshold=0.2)
+        assert {p.device.type for p in demo.model.parameters()} == {"fake"}
+        found = demo.compute_prediction(photo())
+        drawn = demo.run_on_opencv_image(photo())
+    assert len(plain) > 0 and found.bbox == pytest.approx(plain.bbox, abs=1e-4)
+    assert torch.equal(found.get_field("mask"), plain.get_field("mask"))
+    assert (drawn != photo()).any()
 
 
 def test_weight_loading_replaces_the_weights_of_the_config(tmp_path):

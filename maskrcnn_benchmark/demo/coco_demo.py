@@ -36,14 +36,14 @@ COCO_CLASSES = (
 
 
 class COCODemo:
-    """Finds objects in an image and draws them.
+    """Find objects in an image and draw them.
 
     Images are arrays (H, W, 3) in BGR as OpenCV reads them, unless `channel_order` says "RGB";
     `run_on_opencv_image` and `compute_prediction` also take paths and PIL images.
 
     Args:
         cfg: of the model; as in training, a last_checkpoint in OUTPUT_DIR goes before
-            MODEL.WEIGHT.
+            MODEL.WEIGHT. The demo pastes the masks, whatever POSTPROCESS_MASKS says.
         confidence_threshold: what scores no more is not drawn.
         show_mask_heatmaps: draw a montage of the best masks instead of the image.
         masks_per_dim: masks per side of the montage.
@@ -63,7 +63,10 @@ class COCODemo:
         weight_loading: str | None = None,
     ) -> None:
         self.cfg = cfg.clone()
-        self.predictor = Predictor(cfg, build_detection_model(cfg))
+        self.cfg.defrost()
+        self.cfg.MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS = False
+        self.cfg.freeze()
+        self.predictor = Predictor(self.cfg, build_detection_model(self.cfg))
         self.model, self.device = self.predictor.model, self.predictor.device
         checkpointer = DetectronCheckpointer(cfg, self.model, save_dir=cfg.OUTPUT_DIR)
         checkpointer.load(cfg.MODEL.WEIGHT)
@@ -120,7 +123,7 @@ class COCODemo:
         return above[above.get_field("scores").argsort(descending=True)]
 
     def compute_colors_for_labels(self, labels: torch.Tensor) -> np.ndarray:
-        """Return a colour for each label, (N, 3) uint8."""
+        """Return a colour per label, (N, 3) uint8."""
         return (labels[:, None] * self.palette % 255).byte().numpy()
 
     def overlay_boxes(self, image: np.ndarray, predictions: BoxList) -> np.ndarray:

@@ -10,7 +10,7 @@ import argparse
 import cv2
 
 from maskrcnn_benchmark.demo.predictor import COCODemo
-from maskrcnn_benchmark.utils.command_line import run_tool
+from maskrcnn_benchmark.utils.command_line import run_tool, score
 from maskrcnn_benchmark.utils.processes import start_run
 
 _ESCAPE = 27
@@ -21,12 +21,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw detections on a camera's pictures")
     parser.add_argument("--config-file", required=True, metavar="FILE")
     parser.add_argument("--camera", default="0", help="number of a camera, or a video file")
-    parser.add_argument("--confidence-threshold", type=float, default=0.7, metavar="SCORE")
+    parser.add_argument("--confidence-threshold", type=score, default=0.7, metavar="SCORE")
     parser.add_argument(
         "--min-image-size", type=int, default=224, help="INPUT.MIN_SIZE_TEST, pixels: small is fast"
     )
     parser.add_argument("--show-mask-heatmaps", action="store_true", help="the best masks instead")
-    parser.add_argument("--masks-per-dim", type=int, default=2, help="masks a side of these")
+    parser.add_argument("--masks-per-dim", type=int, default=2, help="masks per side of these")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY value", help="settings")
     args = parser.parse_args()
     sizes = ["INPUT.MIN_SIZE_TEST", str(args.min_image_size)]
