@@ -12,6 +12,8 @@ import torch
 from launching import ROOT
 from made_data import boxlist
 from PIL import Image
+from second_device import SecondDevice
+from tiny_models import FPN_BODY, FPN_MASK, NARROW, make_cfg, tiny_mask_rcnn
 from torch import nn
 
 from maskrcnn_benchmark.config import cfg as default_cfg
@@ -195,6 +197,36 @@ def test_nothing_found_is_an_empty_list_with_all_fields():
         empty = make_predictor(BlobModel(with_masks)).predict(np.zeros((50, 260, 3), np.uint8))
         assert len(empty) == 0 and empty.has_field("corners") == with_masks
         assert empty.get_field("labels").dtype == torch.int64
+
+
+@pytest.mark.parametrize("aug", [False, True], ids=["plain", "augmented"])
+def test_a_second_device_gives_the_same(tmp_path, aug):
+    torch.save({"model": tiny_mask_rcnn().state_dict()}, tmp_path / "weights.pth")
+    classes = ["MODEL.RESNETS.BACKBONE_OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 4]
+    sizes = ["INPUT.MIN_SIZE_TEST", 96, "INPUT.MAX_SIZE_TEST", 128]
+    tiles = ["DOTA.TILE", 128, "DOTA.OVERLAP", 32, "TEST.IMS_PER_BATCH", 2]
+    options = [
+        *FPN_BODY,
+        *FPN_MASK,
+        *NARROW,
+        *classes,
+        *sizes,
+        *tiles,
+        "TEST.BBOX_AUG.ENABLED",
+        aug,
+    ]
+    image = np.random.default_rng(5).integers(0, 256, (100, 200, 3), dtype=np.uint8)
+    weights = str(tmp_path / "weights.pth")
+    plain = Predictor.from_checkpoint(make_cfg(*options), weights).predict(image)
+    with SecondDevice():
+        cfg = make_cfg(*options, "MODEL.DEVICE", "fake")
+        predictor = Predictor.from_checkpoint(cfg, weights)
+        assert {p.device.type for p in predictor.model.parameters()} == {"fake"}
+        found = predictor.predict(image)
+    assert len(plain) > 20 and found.bbox == pytest.approx(plain.bbox, abs=1e-3)
+    for field in ("scores", "corners"):
+        assert found.get_field(field) == pytest.approx(plain.get_field(field), abs=1e-3)
+    assert torch.equal(found.get_field("labels"), plain.get_field("labels"))
 
 
 def test_class_names(tmp_path):
