@@ -1,3 +1,7 @@
+import time
+from datetime import timedelta
+from pathlib import Path
+
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -16,7 +20,13 @@ def test_alone():
 
 
 def _work(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    Path(folder, f"started{rank}").touch()
+    while len(list(Path(folder).glob("started*"))) < 2:
+        time.sleep(0.01)
+    timeout = timedelta(seconds=1.5)  # NCCL's 10 minutes in small
+    dist.init_process_group(
+        "gloo", f"file://{folder}/meet", rank=rank, world_size=2, timeout=timeout
+    )
     # Of different size on each process.
     gathered = comm.all_gather({"rank": comm.get_rank(), "boxes": torch.ones(3 * rank + 1, 4)})
     # The keys come in another order on each process.
@@ -24,7 +34,10 @@ def _work(rank: int, folder: str) -> None:
     losses = {name: torch.tensor({"a": 1.0, "b": 10.0}[name] + rank) for name in names}
     mean = comm.reduce_dict(losses)
     total = comm.reduce_dict(losses, average=False)
-    comm.synchronize()
+    for wait_for_the_other in (comm.synchronize, lambda: comm.all_gather(rank)):
+        if rank == 0:  # evaluates
+            time.sleep(2.2)
+        wait_for_the_other()
     result = {
         "world": comm.get_world_size(),
         "main": comm.is_main_process(),
@@ -37,7 +50,7 @@ def _work(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_two_processes(tmp_path):
+def test_two_processes_one_of_which_waits_beyond_the_groups_time_out(tmp_path):
     mp.spawn(_work, (str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     for result in (first, second):

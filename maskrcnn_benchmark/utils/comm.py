@@ -1,10 +1,16 @@
 """Talking among the processes of a distributed run; every function also works without one."""
 
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+# How long `synchronize` and `all_gather` wait for the slowest process: rank 0 evaluates alone, on a
+# big data set for hours, and NCCL's own time-out of 10 minutes would end the run.
+TIMEOUT = timedelta(hours=24)
+_groups: dict[str, Any] = {}
 
 
 def _is_distributed() -> bool:
@@ -26,17 +32,31 @@ def is_main_process() -> bool:
     return get_rank() == 0
 
 
+def _patient_group() -> Any:
+    """Return a gloo group of all processes with the time-out TIMEOUT, for objects and waiting.
+
+    It is made at the first call for each default group, by all processes together.
+    """
+    if _groups.get("default") is not dist.group.WORLD:
+        _groups["patient"] = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        _groups["default"] = dist.group.WORLD
+    return _groups["patient"]
+
+
 def synchronize() -> None:
-    """Wait until every process has come here."""
+    """Wait until every process has come here, for TIMEOUT at most."""
     if get_world_size() > 1:
-        dist.barrier()
+        dist.barrier(group=_patient_group())
 
 
 def all_gather(data: Any) -> list[Any]:
-    """Return every process' `data` (anything that can be pickled), by rank."""
+    """Return every process' `data` (anything that can be pickled), by rank.
+
+    It travels through main memory, and waits for the slowest process for TIMEOUT at most.
+    """
     gathered = [data] * get_world_size()
     if len(gathered) > 1:
-        dist.all_gather_object(gathered, data)
+        dist.all_gather_object(gathered, data, group=_patient_group())
     return gathered
 
 
@@ -46,6 +66,7 @@ def reduce_dict(input_dict: dict[str, Tensor], average: bool = True) -> dict[str
     Args:
         input_dict: the same keys on every process.
         average: mean over the processes, else the sum.
+
     Returns:
         on rank 0 the reduced values; on the others, values of no meaning.
     """
