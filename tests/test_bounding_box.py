@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory as pin_as_the_loader_does
 
 from maskrcnn_benchmark.structures.bounding_box import (
     FLIP_LEFT_RIGHT,
     FLIP_TOP_BOTTOM,
     BoxList,
 )
+from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.structures.keypoint import Keypoints, PersonKeypoints
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
@@ -124,7 +126,7 @@ def test_fault_fields_move_with_boxes(name):
     points = changed.get_field("keypoints").keypoints
     assert torch.equal(points, change(boxes.get_field("keypoints")).keypoints)
     assert not torch.equal(points, boxes.get_field("keypoints").keypoints)
-    # corners were around the boxes and are around them still (edges scale, pixels nearly so)
+    # the corners still surround the boxes (edges scale exactly, pixel indices nearly)
     corners = changed.get_field("corners")
     if name == "resize":
         expected = corners_of(boxes.bbox) * torch.tensor([1.5, 2.5])
@@ -233,6 +235,45 @@ def test_to_moves_boxes_and_fields():
     moved = full_boxes().to("cpu")
     assert moved.bbox.tolist() == BOXES and moved.image_name == "P0001.png"
     assert moved.fields() == full_boxes().fields()
+
+
+class OnlyToDevice:
+    """A field as projects write them: `to` knows the device alone."""
+
+    where = "cpu"
+
+    def to(self, device):
+        self.where = device
+        return self
+
+
+def test_copies_to_a_device_need_not_be_waited_for():
+    from second_device import SecondDevice  # skips where PyTorch has no back ends in Python
+
+    boxes = full_boxes()
+    boxes.add_field("own", OnlyToDevice())
+    with SecondDevice() as device:
+        boxes.to("fake")
+        assert device.waits["copy"] == 5  # boxes, labels, corners, keypoints, proposals
+        moved = boxes.to("fake", non_blocking=True)
+        assert device.waits["copy"] == 5
+    assert moved.get_field("labels").device.type == moved.bbox.device.type == "fake"
+    assert moved.get_field("own").where == "fake" and moved.get_field("names") == ["ship", "plane"]
+
+
+def test_a_batch_is_pinned_as_the_loader_does_it(monkeypatch):
+    def pin_memory(tensor, *_):
+        pinned.append(tuple(tensor.shape))
+        return tensor.clone()
+
+    pinned: list[tuple] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    batch = (to_image_list([torch.ones(3, 20, 40)]), [full_boxes()], [4])
+    images, (boxes,), ids = pin_as_the_loader_does(batch)
+    # the images; the boxes, labels, corners, keypoints and proposals
+    assert pinned == [(1, 3, 20, 40), (2, 4), (2,), (2, 4, 2), (2, 1, 3), (2, 4)]
+    assert images.tensors.sum() == 2400 and images.image_sizes[0] == (20, 40) and ids == [4]
+    assert boxes.bbox.tolist() == BOXES and boxes.fields() == full_boxes().fields()
 
 
 @pytest.mark.parametrize(

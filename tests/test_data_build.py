@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from made_data import make_coco_folder, make_dota_folder, rectangle
+from torch.utils.data import Dataset
 
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.data import datasets as D
@@ -92,22 +93,63 @@ def test_number_of_workers_changes_nothing(folder, tmp_path):
     assert_same(batches(make_data_loader(helped)), alone)
 
 
-def test_workers_start_after_opencv_ran_on_several_threads(folder, tmp_path):
-    # its thread pool does not survive a fork: workers that touched it waited for ever
+@pytest.fixture
+def four_opencv_threads():
+    before = cv2.getNumThreads()
     cv2.setNumThreads(4)
-    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 5)
-    loader = make_data_loader(config(folder, tmp_path, "DATALOADER.NUM_WORKERS", 1))
+    yield
+    cv2.setNumThreads(before)
+
+
+@pytest.fixture
+def no_hanging():
+    """End a test after a minute that waits for loading processes for ever."""
 
     def give_up(*_):
         raise TimeoutError("the loading process hangs")
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(60)
-    try:
-        assert len(batches(loader)) == 7
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_workers_start_after_opencv_ran_on_several_threads(
+    folder, tmp_path, four_opencv_threads, no_hanging
+):
+    # its thread pool does not survive a fork: workers that touched it waited for ever
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 5)
+    loader = make_data_loader(config(folder, tmp_path, "DATALOADER.NUM_WORKERS", 1))
+    assert len(batches(loader)) == 7
+
+
+class OpenCVThreads(Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return cv2.getNumThreads()
+
+
+@pytest.mark.parametrize(("workers", "in_worker"), [(0, 4), (1, 1)])
+def test_opencv_keeps_its_threads_in_this_process(
+    folder, tmp_path, four_opencv_threads, no_hanging, workers, in_worker
+):
+    loader = make_data_loader(config(folder, tmp_path, "DATALOADER.NUM_WORKERS", workers))
+    assert len(batches(loader)) == 7 and cv2.getNumThreads() == 4
+    counts = type(loader)(OpenCVThreads(), num_workers=workers)
+    assert [count.item() for count in counts] == [in_worker] and cv2.getNumThreads() == 4
+
+
+@pytest.mark.parametrize(("device", "pins"), [("cuda", True), ("cuda:1", True), ("cpu", False)])
+def test_memory_is_pinned_for_a_gpu_alone(folder, tmp_path, monkeypatch, device, pins):
+    cfg = config(folder, tmp_path, "MODEL.DEVICE", device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not make_data_loader(cfg).pin_memory
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (for_test,) = make_data_loader(cfg, is_train=False)
+    assert make_data_loader(cfg).pin_memory == for_test.pin_memory == pins
 
 
 def test_seed_changes_order_and_augmentation(folder, tmp_path):

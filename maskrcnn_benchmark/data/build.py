@@ -4,7 +4,6 @@ import bisect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.sampler import BatchSampler, Sampler, SequentialSampler
@@ -18,6 +17,7 @@ from maskrcnn_benchmark.utils.imports import import_file
 from . import datasets as D
 from . import samplers
 from .collate_batch import BatchCollator, BBoxAugCollator
+from .loader import ForkingLoader
 from .transforms import build_transforms
 
 
@@ -161,19 +161,18 @@ def make_data_loader(
         _save_labels(datasets[0], cfg.OUTPUT_DIR)
     elif is_for_period and len(datasets) > 1:
         datasets = [D.ConcatDataset(datasets)]
-    # Before the workers are forked: OpenCV's thread pool does not survive a fork, and a worker that
-    # touches its remains waits for ever. PyTorch gives each worker one thread of its own accord.
-    cv2.setNumThreads(1)
+    on_gpu = torch.device(cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available()
     loaders = []
     for dataset in datasets:
         batch_sampler = _make_batches(cfg, dataset, is_train, is_distributed, start_iter)
-        loader = DataLoader(
+        loader = ForkingLoader(
             samplers.TrainingSamples(dataset) if is_train else dataset,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             batch_sampler=batch_sampler,
             collate_fn=(
                 BBoxAugCollator() if bbox_aug else BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY)
             ),
+            pin_memory=on_gpu,  # the copy to the GPU then overlaps with the step before
             # its own generator: the loader must not move the training process's
             generator=torch.Generator().manual_seed(0),
         )

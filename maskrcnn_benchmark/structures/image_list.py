@@ -22,6 +22,10 @@ class ImageList:
         """Return the images moved or cast as by torch.Tensor.to; the sizes stay."""
         return ImageList(self.tensors.to(*args, **kwargs), self.image_sizes)
 
+    def pin_memory(self) -> "ImageList":
+        """Return the images in page-locked memory, from which a GPU copies without waiting."""
+        return ImageList(self.tensors.pin_memory(), self.image_sizes)
+
 
 def to_image_list(tensors: Any, size_divisible: int = 0) -> ImageList:
     """Put images into one batch, padded with zeros to the largest height and width.
