@@ -10,7 +10,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data beside the checkout; the test is skipped where there is none."""
+    """Return the folder of real data beside the checkout; skip the test if there is none."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data at {SHARED_DATA}")
     return SHARED_DATA
@@ -18,5 +18,8 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def cityscapes_folders(tmp_path_factory):
-    """Folders of a made Cityscapes set's images and annotations, split "val"; not to be changed."""
+    """Return the image and annotation folders of a made Cityscapes set, split "val".
+
+    All tests share them, so no test may change them.
+    """
     return make_cityscapes(tmp_path_factory.mktemp("cityscapes"))

@@ -1,4 +1,4 @@
-"""Starts tools as a user does, alone or under torchrun."""
+"""Start tools as a user does, alone or under torchrun."""
 
 import os
 import subprocess
@@ -9,12 +9,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def launch(*arguments: object, processes: int = 1, timeout: float = 200, **environment: str):
-    """Runs a Python file from the repository's root.
+    """Run a Python file from the repository's root.
 
     Args:
         arguments: the file and its arguments.
-        processes: more than one starts it under torchrun.
-        timeout: seconds, after which it is asked to end, its processes with it.
+        processes: number of processes; more than one are started by torchrun.
+        timeout: seconds, after which all processes are terminated.
         environment: variables to add.
 
     Returns:

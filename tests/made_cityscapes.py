@@ -1,4 +1,4 @@
-"""A small set in Cityscapes' folders, drawn by the tests themselves."""
+"""A small data set in Cityscapes' folders, drawn by the tests."""
 
 import json
 
@@ -10,7 +10,7 @@ from maskrcnn_benchmark.data.datasets.cityscapes import INSTANCE_CLASSES
 from maskrcnn_benchmark.images.image_io import write_image
 
 WIDTH, HEIGHT = 120, 80
-BUILDING, OUT_OF_ROI = 11, 3  # judged, but no objects; not judged
+BUILDING, OUT_OF_ROI = 11, 3  # label ids: a class without objects; pixels that are not evaluated
 # (label, x1, y1, x2, y2), both ends included, later ones in front
 SCENES = {
     "aachen/aachen_000000_000019": [

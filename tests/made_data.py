@@ -1,4 +1,4 @@
-"""Small data sets drawn by the tests themselves."""
+"""Small data sets, drawn by the tests."""
 
 import json
 
@@ -11,7 +11,7 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
 def gradient(width, height):
-    """A BGR image whose pixels say where they are: blue is x, green is y (both modulo 256)."""
+    """Return a BGR image whose pixels encode their place: blue is x, green is y, modulo 256."""
     image = np.full((height, width, 3), 128, dtype=np.uint8)
     image[:, :, 0] = np.arange(width)[None, :] % 256
     image[:, :, 1] = np.arange(height)[:, None] % 256
@@ -19,7 +19,7 @@ def gradient(width, height):
 
 
 def rectangle(x1, y1, x2, y2, name="ship", difficult=0):
-    """An upright DOTA object from edge to edge, clockwise from the top left."""
+    """Return an upright DOTA object between these edges, corners clockwise from the top left."""
     corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], dtype=np.float64)
     return DotaObject(corners, name, difficult)
 
@@ -28,7 +28,7 @@ def make_dota_folder(folder, images, label_folder="labelTxt"):
     """Write images/NAME.png and labelTxt/NAME.txt.
 
     Args:
-        folder: Made if it does not exist.
+        folder: made if it does not exist.
         images: dict from name to (width, height, list of DotaObject); None for no label file.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def make_coco_folder(folder, images, categories, annotations):
 
 
 def boxlist(boxes_xyxy, size, **fields):
-    """A BoxList with fields."""
+    """Return a BoxList with fields."""
     boxes = BoxList(torch.as_tensor(boxes_xyxy, dtype=torch.float32).reshape(-1, 4), size)
     for name, value in fields.items():
         boxes.add_field(name, value)

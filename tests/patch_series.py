@@ -1,4 +1,4 @@
-"""Reads patches/, makes files that they apply to, and runs the new files that they hold."""
+"""Read patches/, make files that they apply to, and run the files that they add."""
 
 import re
 import subprocess
@@ -67,7 +67,7 @@ def new_files(number: int) -> dict[str, str]:
 
 
 def run_new_file(number: int, path: str, **names) -> types.ModuleType:
-    """Execute a file that a patch adds; relative imports find our package of that name."""
+    """Run a file that a patch adds; its relative imports use our package of that name."""
     path = "maskrcnn_benchmark/" + path
     module = types.ModuleType(path.removesuffix(".py").replace("/", "."))
     module.__package__ = module.__name__.rpartition(".")[0]
@@ -95,13 +95,13 @@ def skeleton_lines(patches: list[Path]) -> dict[str, dict[int, str]]:
 
 
 def _ends(patches: list[Path]) -> set[str]:
-    """Return the files that a hunk follows to their end: it has no context behind it."""
+    """Return the files whose last hunk reaches their end, since it ends without context."""
     files = [file for patch in patches for file in parse(patch) if not file.is_new]
     return {file.path for file in files if file.hunks[-1].lines[-1][0] != " "}
 
 
 def write_skeleton(folder: Path, patches: list[Path]) -> None:
-    """Write a package of the lines that patches name, with fillers in between and around."""
+    """Write a package of the lines that patches name, with other lines between and around them."""
     skeleton = skeleton_lines(patches)
     for path in ("structures/boxlist_ops.py", "modeling/matcher.py"):  # what makes a checkout
         skeleton.setdefault("maskrcnn_benchmark/" + path, {})

@@ -1,4 +1,4 @@
-"""Runs in a checkout of the original: prints one line of JSON for tests/test_patched_original.py.
+"""Run in a checkout of the original and print a line of JSON for tests/test_patched_original.py.
 
 python patched_original_worker.py match|memory|train|channels [ARGUMENT …]
 """
@@ -46,7 +46,7 @@ def digest(tensor):
 
 
 def match(mode):
-    """Digests of overlaps and matches below and above the thresholds."""
+    """Return digests of overlaps and matches below and above the thresholds of the crowd path."""
     if mode:
         from maskrcnn_benchmark.config import cfg
         from maskrcnn_benchmark.config.crowd import use_crowd_settings
@@ -66,7 +66,7 @@ def match(mode):
 
 
 def memory(rows):
-    """Peak above the start in bytes of matching a crowd, and a digest of the matches."""
+    """Return the bytes that matching a crowd takes at its peak, and a digest of the matches."""
     draw = torch.Generator().manual_seed(1)
     truth, anchors = boxes(int(rows), 8, 80, draw), boxes(261888, 16, 400, draw)
     boxlist_iou(truth[torch.arange(3)], anchors[torch.arange(9)])
@@ -77,7 +77,7 @@ def memory(rows):
 
 
 def train(config, *names):
-    """Losses of one step for batches with full, empty and unusable targets."""
+    """Return the losses of one step for batches with full, empty and unusable targets."""
     from maskrcnn_benchmark.config import cfg
     from maskrcnn_benchmark.modeling.detector import build_detection_model
     from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
@@ -118,12 +118,12 @@ def train(config, *names):
 
 
 def channels(to_bgr255, path, *forms):
-    """Digests of what reaches the network when the demo and a data set are given one picture.
+    """Return digests of the network's input when the demo and a data set get the same picture.
 
     Args:
         to_bgr255: "True" or "False".
-        path: of the picture.
-        forms: of "BGR", "RGB", "PIL", "path", those that this checkout takes.
+        path: path of the picture.
+        forms: those of "BGR", "RGB", "PIL" and "path" that this checkout accepts.
     """
     sys.path.insert(0, "demo")
     import cv2

@@ -1,4 +1,4 @@
-"""Data sets of one's own, judged by COCO's rules."""
+"""Evaluation of an AbstractDataset by COCO's rules."""
 
 import json
 
@@ -30,7 +30,7 @@ IMAGES = [
 
 
 class _Rectangles(AbstractDataset):
-    """Objects that fill boxes (label, x1, y1, x2, y2), given at twice the image's size."""
+    """Data set of objects that fill boxes (label, x1, y1, x2, y2), at twice the image's size."""
 
     transforms = staticmethod(lambda target: target.resize([2 * side for side in target.size]))
 
@@ -101,7 +101,7 @@ def test_truth_given_back_scores_1(mode, ids):
     assert [row["image_id"] for row in rows["segm"]] == expected
 
 
-def test_keypoints_are_judged_too():
+def test_keypoints_are_evaluated_too():
     dataset, kinds = _Rectangles(keypoints=True), ["keypoints"]
     results, _ = coco_evaluation(
         dataset, _as_predictions(dataset), None, iou_types=kinds, **OPTIONS
@@ -135,7 +135,7 @@ def test_the_truth_is_not_what_transforms_make_of_it(monkeypatch):
     assert target.size == (60, 40) and dataset[0][1].size == [120, 80]
     assert target.get_field("masks").get_mask_tensor().sum(dim=(1, 2)).tolist() == [200, 384]
     enlarge = dataset.transforms
-    monkeypatch.delattr(_Rectangles, "transforms")  # another name, of which nobody knows
+    monkeypatch.delattr(_Rectangles, "transforms")  # under another name
     monkeypatch.setattr(_Rectangles, "__getitem__", lambda self, idx: (None, enlarge(target), idx))
     assert torch.equal(dataset.get_groundtruth(0).bbox, target.bbox)
 
@@ -154,12 +154,12 @@ def test_entries(mode):
         assert mask.shape == (40, 60) and mask.sum() == 384 and mask[20, 30] and mask[35, 53]
 
 
-def test_crowds_are_not_judged():
+def test_crowds_are_not_evaluated():
     dataset = _Rectangles(crowd=True)
     content = convert_abstract_to_coco(dataset)
     assert [entry["iscrowd"] for entry in content["annotations"]] == [1, 0, 1]
     found = _as_predictions(dataset)
-    # one object is judged; what lies in the crowd of its class is left out, not wrong
+    # one object is evaluated; detections in the crowd of its class are left out, not false
     results, _ = coco_evaluation(dataset, found, None, iou_types=("bbox", "segm"), **OPTIONS)
     aps = [results.results[kind]["AP"] for kind in ("bbox", "segm")]
     assert aps == pytest.approx([1.0, 1.0])

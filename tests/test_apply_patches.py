@@ -1,4 +1,4 @@
-"""tools/apply_patches.py on made checkouts: what it says, and that it changes all or nothing."""
+"""tools/apply_patches.py on made checkouts: its output, and that it changes all or nothing."""
 
 import importlib.util
 import shutil
@@ -10,7 +10,7 @@ import patch_series
 import pytest
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "apply_patches.py"
-MINE = ("1", "2", "3", "5")  # their files are few, so the tests name them
+MINE = ("1", "2", "3", "5")  # patches of few files, which the tests name
 BOXLIST_OPS = "maskrcnn_benchmark/structures/boxlist_ops.py"
 DEFAULTS = "maskrcnn_benchmark/config/defaults.py"
 
@@ -38,7 +38,7 @@ def say(tool, capsys, monkeypatch):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A git repository with the lines that all patches name."""
+    """Make a git repository with the lines that all patches name."""
     folder = tmp_path / "checkout"
     patch_series.write_skeleton(folder, patch_series.series())
     patch_series.commit_all(folder)
@@ -66,7 +66,7 @@ def test_applies_all_then_finds_all_there_then_undoes_all(checkout, say):
     patch_series.git(reference, "apply", *[str(path) for path in patch_series.series()])
     assert applied == patch_series.contents(reference) != before
     assert say(checkout) == (0, [*names(numbers, "already there"), "nothing was changed"])
-    status, lines = say(checkout, "--reverse")  # what is not committed is the patches' own
+    status, lines = say(checkout, "--reverse")  # the only uncommitted changes are the patches'
     assert (status, lines[-1]) == (0, f"undone: {','.join(numbers)}")
     assert patch_series.contents(checkout) == before
     status, lines = say(checkout, "--reverse")

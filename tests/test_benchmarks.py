@@ -1,4 +1,4 @@
-"""Times beside another checkout: what is run, and what is said where it does not run."""
+"""Time beside another checkout: what is run, and the error where it does not run."""
 
 import pytest
 

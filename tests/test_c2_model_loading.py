@@ -63,7 +63,7 @@ def test_names(blob, name):
 
 
 def test_the_last_blocks_of_the_stages_name_the_pyramid():
-    """R-152 has 8, 36 and 3 blocks in its last stages; other blocks' sums are nothing of ours."""
+    """R-152 has 8, 36 and 3 blocks in its last stages; sums of other blocks are not renamed."""
     names = ["fpn_inner_res3_7_sum_lateral.weight", "fpn_res4_35_sum.bias", "fpn_res4_5_sum.bias"]
     renamed = c2._rename_fpn_weights(names, c2._C2_STAGE_NAMES["R-152"])
     assert renamed == ["fpn_inner2.weight", "fpn_layer3.bias", "fpn_res4_5_sum.bias"]

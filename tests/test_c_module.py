@@ -93,7 +93,7 @@ KERNEL, STRIDE, PADDING, DILATION, GROUPS, OFFSETS = (3, 2), (1, 2), (2, 1), (2,
 
 @pytest.fixture
 def convolution():
-    """Leaves of a deformable convolution, in float64, and a gradient of its output."""
+    """Return inputs of a deformable convolution, in float64, and a gradient of its output."""
     torch.manual_seed(0)
     taps = OFFSETS * KERNEL[0] * KERNEL[1]
     leaves = {

@@ -27,7 +27,7 @@ def dataset(cityscapes_folders):
 
 
 def detections(*rows, size=(WIDTH, HEIGHT)):
-    """Predictions of (label, score, box xyxy), whose masks fill their boxes."""
+    """Return predictions of (label, score, box xyxy), whose masks fill their boxes."""
     boxes = torch.tensor([list(row[2:]) for row in rows], dtype=torch.float32).reshape(-1, 4)
     found = BoxList(boxes, size)
     found.add_field("labels", torch.tensor([row[0] for row in rows], dtype=torch.int64))
@@ -40,7 +40,7 @@ def detections(*rows, size=(WIDTH, HEIGHT)):
 
 
 def truth_as_predictions(dataset):
-    """The visible objects as predictions."""
+    """Return the visible objects as predictions."""
     predictions = []
     for index in range(len(dataset)):
         target = dataset.get_groundtruth(index)
@@ -64,16 +64,17 @@ def test_truth_given_back_scores_1(cityscapes_folders, mode):
     results = evaluate(dataset, predictions, None, iou_types=KINDS, **OPTIONS)
     for kind in KINDS:
         assert [results[kind][key] for key in ("AP", "AP50", "AP75")] == [1.0, 1.0, 1.0]
-        judged = {name for name, own in results[kind]["classes"].items() if own["AP"] == 1.0}
-        assert judged == {"car", "person", "bicycle"}
+        found = {name for name, own in results[kind]["classes"].items() if own["AP"] == 1.0}
+        assert found == {"car", "person", "bicycle"}
         assert len(results[kind]["classes"]) == 8
 
 
 def test_a_false_box_above_the_true_one_and_a_miss(dataset):
-    """By hand: precision 1/2 at recall 1/2, 1/2 again at the false one alone, then the made point.
+    """The average precision of cars is 1/8, computed by hand.
 
-    Scores 0.8 (hits) and 0.9 (false), one car missed: going up, (p, r) is (1/2, 1/2), (0, 0), and
-    the script's own (1, 0). Each step is as wide as half the recall between its neighbours:
+    Scores are 0.8 (hits) and 0.9 (false), and one car is missed. By rising threshold, (precision,
+    recall) is (1/2, 1/2), (0, 0), and (1, 0), which the script appends. The weight of each
+    precision is half the difference of its neighbours' recalls:
     (1/2 - 0) / 2, (1/2 - 0) / 2, 0. So AP is 1/2 * 1/4 + 0 * 1/4 + 1 * 0 = 1/8.
     """
     found = detections((CAR, 0.8, 25, 20, 54, 44), (CAR, 0.9, 5, 40, 24, 69))
@@ -87,10 +88,10 @@ def test_a_false_box_above_the_true_one_and_a_miss(dataset):
 
 
 def test_overlap_counts_pixels(dataset):
-    """The front car is 30 x 25; of a box 4 columns on, 26 x 25 are shared, IoU 26 / 34 = 0.765.
+    """The front car is 30 x 25; a box shifted by 4 columns shares 26 x 25, IoU 26 / 34 = 0.765.
 
-    So it is found at 6 of 10 overlaps, 0.5 to 0.75, where, the other car being missed, the recall
-    is 1/2 at precision 1: AP 1/2 there, as by the reckoning of the previous test.
+    So it is found at 6 of 10 overlaps, 0.5 to 0.75. The other car is missed, so the recall there
+    is 1/2 at precision 1, which gives an AP of 1/2.
     """
     found = detections((CAR, 0.9, 29, 20, 58, 44))
     empty = detections()
@@ -117,7 +118,7 @@ def test_fault_cityscapes_matches_across_classes(dataset):
         ((PERSON, 0.95, 65, 56, 84, 73), False),  # of another class
         ((CAR, 0.95, 5, 75, 24, 79), True),  # out of the region of interest
         ((PERSON, 0.95, 88, 8, 99, 19), True),  # around a person of 8 x 10 = 80, of 144 pixels
-        ((PERSON, 0.95, 60, 5, 69, 24), False),  # on nothing
+        ((PERSON, 0.95, 60, 5, 69, 24), False),  # on background
     ],
 )
 def test_what_lies_on_groups_void_and_small_objects_is_no_fault(dataset, false_one, ignored):
@@ -172,7 +173,7 @@ def _run_official(script, dataset, predictions, folder, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_figures_are_those_of_the_official_script(tmp_path, monkeypatch, _official, seed):
-    """Random scenes and predictions, also of unjudged classes, with masks unlike their boxes."""
+    """Random scenes and predictions, also of ignored classes, with masks unlike their boxes."""
     rng = np.random.default_rng(seed)
     names = [*INSTANCE_CLASSES, "cargroup", "persongroup"]
     scenes = {}
@@ -246,7 +247,7 @@ class _Squares(AbstractDataset):
         return None, target, idx
 
 
-def test_any_abstract_dataset_is_judged():
+def test_any_abstract_dataset_is_evaluated():
     found = detections((1, 0.9, 20, 2, 44, 21), (2, 0.8, 5, 5, 24, 24), size=(50, 30))
     empty = detections(size=(50, 30))
     results = evaluate(_Squares(), [found, empty], None, iou_types=("bbox",), **OPTIONS)
@@ -270,7 +271,7 @@ def test_results_are_written_logged_and_checked(dataset, tmp_path, caplog):
     assert len(json.loads((folder / "matches.json").read_text())) == 3
 
 
-def test_what_these_rules_do_not_judge_is_refused(dataset):
+def test_what_these_rules_do_not_evaluate_is_refused(dataset):
     with pytest.raises(NotImplementedError, match="not keypoints; COCO's do"):
         evaluate(dataset, [], None, iou_types=("bbox", "keypoints"), **OPTIONS)
     with pytest.raises(NotImplementedError, match="not proposals"):

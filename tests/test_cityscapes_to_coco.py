@@ -15,7 +15,7 @@ from maskrcnn_benchmark.data.datasets.cityscapes_to_coco import convert_cityscap
 
 
 def test_converted_set(tmp_path, monkeypatch):
-    """The catalog's cocostyle names find what the tool writes."""
+    """The catalog's cocostyle data sets read the file that the tool writes."""
     home = tmp_path / "cityscapes"
     scenes = {**SCENES, "ulm/ulm_000000_000019": [("bus", 10, 10, 39, 29), ("car", 12, 10, 39, 29)]}
     make_cityscapes(home, "val", scenes)
@@ -53,7 +53,7 @@ def test_fault_a_fragment_of_a_pixel_drops_the_whole_object(tmp_path):
     pixels = np.full((40, 60), 7, np.uint16)
     pixels[5:20, 10:31] = 26000
     pixels[30, 50] = 26000  # seen through a gap
-    pixels[35, 5] = 24000  # nothing else of this one
+    pixels[35, 5] = 24000  # the only pixel of this object
     folder = tmp_path / "gtFine_trainvaltest" / "gtFine" / "train" / "ulm"
     folder.mkdir(parents=True)
     Image.fromarray(pixels).save(folder / "ulm_000000_000019_gtFine_instanceIds.png")

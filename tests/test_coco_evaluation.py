@@ -63,7 +63,7 @@ def truth_as_predictions(dataset, scale=1):
         if target.has_field("keypoints"):
             points = target.get_field("keypoints")
             found.add_field("keypoints", points.resize(size))
-            # COCO passes over people without a labelled point, whose points all lie at 0, 0
+            # COCO leaves out people without a labelled point, whose points are all at 0, 0
             found = found[(points.keypoints[..., 2] > 0).any(dim=1)]
         predictions.append(found)
     return predictions
@@ -118,7 +118,7 @@ def test_files(dataset, tmp_path):
 
 
 def test_small_masks_are_pasted_part_by_part(dataset, monkeypatch):
-    """A mask that is full everywhere gives back about its box, however many are pasted at once."""
+    """A full mask is pasted onto about its box, for any number of masks that are pasted at once."""
     rows = {}
     for at_once in (1, 32):
         monkeypatch.setattr(coco_eval, "PASTED_AT_ONCE", at_once)

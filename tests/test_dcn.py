@@ -90,7 +90,10 @@ def test_deformable_convolution_refuses_what_does_not_fit():
 
 
 def _slow_deform_roi_pooling(data, rois, offset, scale, size, channels, group, part, samples, std):
-    """Cell by cell and sample by sample; `offset` None: not moved. Returns values and counts."""
+    """Pool cell by cell and sample by sample; return values and counts.
+
+    `offset` None: the cells are not moved.
+    """
     height, width = data.shape[2:]
     values = torch.zeros(len(rois), channels, size, size, dtype=data.dtype)
     counts = torch.zeros_like(values)

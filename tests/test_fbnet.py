@@ -56,7 +56,7 @@ def test_every_op_keeps_its_promise_of_channels_and_size():
     assert set(blocks.PRIMITIVES) == set(OPS)
     for name, op in blocks.PRIMITIVES.items():
         assert op(16, 32, 4, 1)(torch.randn(2, 16, 7, 5)).shape == (2, 32, 7, 5), name
-        rows = 7 if name == "ir_k1" else 4  # without a depthwise convolution nothing strides
+        rows = 7 if name == "ir_k1" else 4  # without a depthwise convolution there is no stride
         assert op(16, 32, 4, 2)(torch.randn(2, 16, 7, 5)).shape[:3] == (2, 32, rows), name
 
 
@@ -176,7 +176,7 @@ def test_widths_are_multiples_of_the_divisor_with_halves_upwards():
     # 24 * 0.5 = 12 = 1.5 * 8, upwards: 16; 40 * 0.5 = 20 = 2.5 * 8: 24; 32 * 0.5 = 16 stays
     widths = [builder.add_first([c, 2]).conv.out_channels for c in (24, 40, 32)]
     assert widths == [16, 24, 16] and builder.last_depth == 16
-    # the original's rule for what rounds to nothing: 6 * 0.5 = 3 channels become 8 * 8
+    # the original's rule for widths that round to 0: 6 * 0.5 = 3 channels become 8 * 8
     assert builder.add_first([6, 2]).conv.out_channels == 64
 
 

@@ -6,7 +6,7 @@ from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool, Last
 
 
 def _scaling_conv(factor: float):
-    """Layers that multiply by a factor, so that sums can be done by hand."""
+    """Build layers that multiply by a factor, so that sums can be computed by hand."""
 
     def build(in_channels, out_channels, kernel_size, stride=1):
         conv = nn.Conv2d(

@@ -1,4 +1,4 @@
-"""Plain lists of images, and several data sets as one."""
+"""Data sets of image files, and concatenated data sets."""
 
 import pytest
 from made_data import gradient

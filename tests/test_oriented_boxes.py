@@ -18,7 +18,7 @@ SQUARE = np.array([[10.0, 20], [20, 20], [20, 30], [10, 30]])
 
 
 def rotated(center, width, height, angle_deg) -> np.ndarray:
-    """Corners of a rectangle turned by an angle from x towards y."""
+    """Return the corners of a rectangle turned by an angle from x towards y."""
     angle = np.deg2rad(angle_deg)
     along = np.array([np.cos(angle), np.sin(angle)]) * width / 2
     across = np.array([-np.sin(angle), np.cos(angle)]) * height / 2
@@ -38,7 +38,7 @@ def random_boxes(count: int, seed: int, spread: float = 100) -> np.ndarray:
 
 
 def exact_iou(a: np.ndarray, b: np.ndarray) -> float:
-    """IoU of convex quadrilaterals in fractions: clipping, corner by corner."""
+    """Return the IoU of convex quadrilaterals, in fractions, by clipping corner by corner."""
 
     def area(points):
         pairs = zip(points, points[1:] + points[:1], strict=True)
@@ -105,7 +105,7 @@ def test_iou_of_shapes_that_are_not_convex():
     dart = np.array([[10.0, 20], [20, 25], [10, 30], [14, 25]])  # 50 less a triangle of 10 x 4 / 2
     assert polygon_iou(dart, SQUARE) == pytest.approx(30 / 100)
     assert polygon_iou(dart, dart[::-1]) == pytest.approx(1)
-    # its notch holds nothing of the dart
+    # no part of the dart is in its notch
     assert polygon_iou(dart, np.array([[10.0, 24], [12, 24], [12, 26], [10, 26]])) == 0
 
 
@@ -127,7 +127,7 @@ def test_iou_against_exact_fractions():
 
 
 def test_iou_of_boxes_that_share_sides():
-    """Points on a side, on its line and nearly on it."""
+    """Return points on a side, on its line and nearly on it."""
     box = rotated((50.3, 40.7), 20, 10, 33.3)
     along = (box[1] - box[0]) / 20
     for shift in (0, 1e-13, 1e-9, 5, 20 - 1e-12, 20):
@@ -147,7 +147,7 @@ def test_more_boxes_than_a_block():
 
 @cache
 def many(spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes, more than a block of them, and their IoU."""
+    """Return more boxes than a block holds, and their IoU."""
     corners = random_boxes(560, 3, spread)
     return corners, oriented_iou(corners, corners)
 
@@ -211,7 +211,7 @@ def test_empty_input():
 
 
 def drawn_mask(corners: np.ndarray, box: np.ndarray, cells: int = 28) -> np.ndarray:
-    """How much of each cell of a box, (x1, y1, x2, y2) edges, lies in a rectangle."""
+    """Return the fraction of each cell of a box, edges (x1, y1, x2, y2), inside a rectangle."""
     fine = cells * 8
     x = box[0] + (np.arange(fine) + 0.5) / fine * (box[2] - box[0])
     y = box[1] + (np.arange(fine) + 0.5) / fine * (box[3] - box[1])

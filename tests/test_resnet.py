@@ -74,7 +74,7 @@ def test_state_dict_names():
         "fpn.fpn_inner1.weight",
         "fpn.fpn_layer4.bias",
     } <= names
-    # 53 convolutions with 4 buffers each, 8 FPN layers with weight and bias
+    # 53 convolutions with 4 buffers per convolution, 8 FPN layers with weight and bias
     assert len(names) == 53 * 5 + 16
     names = set(build_backbone(_cfg("R-50-FPN", *NARROW, *GROUP_NORM)).state_dict())
     assert {"fpn.fpn_inner1.0.weight", "fpn.fpn_inner1.1.bias", "body.stem.bn1.weight"} <= names

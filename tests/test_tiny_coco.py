@@ -1,6 +1,6 @@
-"""COCO judging as a whole: what the annotations say, given back as detections, is perfect.
+"""COCO's evaluation as a whole: annotations that are returned as detections score 1.
 
-Once on 50 real images a split, once on a made set that has the same difficulties: crowd regions,
+It runs on 50 real images per split, and on a made set with the same difficulties: crowd regions,
 people without a labelled point, images without an object.
 """
 
@@ -21,7 +21,7 @@ ALL_KINDS = ("bbox", "segm", "keypoints")
 PERFECT = [[kind, "AP", [1.0, 1e-9]] for kind in ALL_KINDS]
 
 
-def judge(dataset, predictions, kinds, expected=()):
+def ap_of(dataset, predictions, kinds, expected=()):
     results, _ = evaluate(
         *(dataset, predictions, None),
         iou_types=kinds,
@@ -33,9 +33,10 @@ def judge(dataset, predictions, kinds, expected=()):
 
 
 def truth_given_back(dataset, scale=1.5):
-    """Return each image's objects as a detector does that saw the image enlarged.
+    """Return the objects of each image as detections on an enlarged image.
 
-    People without a labelled point are guessed to be in the middle of their box, less surely.
+    The points of people without a labelled point are placed in the middle of the box, with a lower
+    score.
     """
     predictions = []
     for index, image_id in enumerate(dataset.ids):
@@ -60,7 +61,7 @@ def truth_given_back(dataset, scale=1.5):
 
 
 def body(box, labelled=17):
-    """Points spread over a box, the first of them labelled."""
+    """Return points spread over a box, of which the first ones are labelled."""
     x, y, width, height = box
     places = [(x + (k * 7) % width, y + (k * 5) % height) for k in range(17)]
     return [
@@ -111,12 +112,12 @@ def test_truth_given_back_is_perfect_in_every_kind(dataset, caplog):
     caplog.set_level(logging.INFO)
     predictions = truth_given_back(dataset)
     assert [len(found) for found in predictions] == [3, 2, 0]
-    assert judge(dataset, predictions, ALL_KINDS, PERFECT) == dict.fromkeys(ALL_KINDS, 1.0)
+    assert ap_of(dataset, predictions, ALL_KINDS, PERFECT) == dict.fromkeys(ALL_KINDS, 1.0)
     assert sum(r.message.startswith("PASS: ") for r in caplog.records) == 3
 
 
 def test_a_crowd_region_forgives_what_is_found_in_it(dataset):
-    """A sure detection within the crowd region is passed over; elsewhere it costs."""
+    """A detection of high score is left out inside the crowd region, and false elsewhere."""
     found = {}
     for place, box in {"crowd": [2.0, 3, 17, 22], "nothing": [22.0, 3, 37, 22]}.items():
         predictions = truth_given_back(dataset, scale=1)
@@ -126,23 +127,23 @@ def test_a_crowd_region_forgives_what_is_found_in_it(dataset):
         extra.add_field("scores", torch.tensor([0.99]))
         boxes = predictions[1].copy_with_fields(extra.fields())
         predictions[1] = cat_boxlist([boxes, extra])
-        found[place] = judge(dataset, predictions, ("bbox",))["bbox"]
+        found[place] = ap_of(dataset, predictions, ("bbox",))["bbox"]
     assert found["crowd"] == 1.0 and 0.5 < found["nothing"] < 1.0
 
 
 def test_images_without_detections(dataset, caplog):
-    """Half the people are lost with the second image, the bag is not: AP (51 / 101 + 1) / 2."""
+    """Half the people are missed with the second image, the bag is not: AP (51 / 101 + 1) / 2."""
     caplog.set_level(logging.INFO)
     predictions = truth_given_back(dataset)
     predictions[1] = BoxList(torch.zeros(0, 4), (75, 105))
-    figures = judge(dataset, predictions, ALL_KINDS, PERFECT)
+    figures = ap_of(dataset, predictions, ALL_KINDS, PERFECT)
     assert figures["bbox"] == figures["segm"] == pytest.approx((51 / 101 + 1) / 2)
     # of three people with labelled points two are found: 67 of 101 recalls are at most 2 / 3; no
     # bag has any, so people are the only class
     assert figures["keypoints"] == pytest.approx(67 / 101)
     assert sum(r.message.startswith("FAIL: ") for r in caplog.records) == 3
     nothing = [BoxList(torch.zeros(0, 4), size) for size in SIZES.values()]
-    assert judge(dataset, nothing, ALL_KINDS) == dict.fromkeys(ALL_KINDS, 0.0)
+    assert ap_of(dataset, nothing, ALL_KINDS) == dict.fromkeys(ALL_KINDS, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -162,11 +163,11 @@ def test_real_truth_given_back_is_perfect(shared_data, split, name, objects):
     predictions = truth_given_back(dataset)
     assert sum(map(len, predictions)) == objects
     kinds = ALL_KINDS if name == "person_keypoints" else ALL_KINDS[:2]
-    assert judge(dataset, predictions, kinds) == dict.fromkeys(kinds, 1.0)
+    assert ap_of(dataset, predictions, kinds) == dict.fromkeys(kinds, 1.0)
     nothing = [BoxList(torch.zeros(0, 4), found.size) for found in predictions]
-    assert judge(dataset, nothing, kinds) == dict.fromkeys(kinds, 0.0)
+    assert ap_of(dataset, nothing, kinds) == dict.fromkeys(kinds, 0.0)
     some = [nothing[k] if k % 2 else found for k, found in enumerate(predictions)]
-    assert all(0.1 < value < 0.9 for value in judge(dataset, some, kinds).values())
+    assert all(0.1 < value < 0.9 for value in ap_of(dataset, some, kinds).values())
 
 
 def test_real_people_have_their_points(shared_data):

@@ -27,7 +27,7 @@ def _cfg(*options, body="R-50-FPN"):
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """Networks of torchvision's with made weights and statistics, and the files of these."""
+    """Build networks of torchvision with made weights and statistics, and write their files."""
     made = {}
     folder = tmp_path_factory.mktemp("weights")
     for name in ("resnet50", "resnext50_32x4d"):
@@ -48,7 +48,7 @@ def networks(tmp_path_factory):
 
 @pytest.fixture
 def downloads(networks, monkeypatch):
-    """Takes the place of the net; gives the list of the addresses asked for."""
+    """Replace the download; return the list of the addresses that are requested."""
     asked = []
 
     def cache_url(url):

@@ -27,7 +27,7 @@ def rgb():
 
 
 def both_kinds(rgb):
-    """The same picture as a BGR array and as a PIL image."""
+    """Return the same picture as a BGR array and as a PIL image."""
     return {"array": np.ascontiguousarray(rgb[:, :, ::-1]), "pil": Image.fromarray(rgb)}
 
 

@@ -66,7 +66,7 @@ def test_curves_by_hand():
     assert calc_detection_voc_ap(prec, rec, True)[1] == pytest.approx((4 + 3 / 2) / 11)
 
 
-def test_classes_are_judged_apart():
+def test_classes_are_evaluated_separately():
     objects = [truth([[0, 0, 9, 9], [30, 20, 49, 39]], labels=[1, 3])]
     detections = [found([[0, 0, 9, 9], [30, 20, 49, 39]], [0.9, 0.8], labels=[1, 2])]
     result = eval_detection_voc(detections, objects)

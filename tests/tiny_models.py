@@ -1,4 +1,4 @@
-"""Models small enough for tests: all parts of the real ones, a few channels each."""
+"""Small models for tests: all parts of the real ones, with few channels."""
 
 import torch
 
@@ -40,21 +40,21 @@ NARROW = [
 
 
 def make_cfg(*options):
-    """The default configuration on the CPU, with options (KEY, value, KEY, value, …) on top."""
+    """Return the default config on the CPU, changed by options (KEY, value, KEY, value, …)."""
     cfg = default_cfg.clone()
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", *options])
     return cfg
 
 
 def tiny_mask_rcnn(*options):
-    """A Mask R-CNN with a narrow R-50-FPN for three classes and the background."""
+    """Build a Mask R-CNN with a narrow R-50-FPN for three classes and the background."""
     torch.manual_seed(0)
     channels = ["MODEL.RESNETS.BACKBONE_OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 4]
     return build_detection_model(make_cfg(*FPN_BODY, *FPN_MASK, *NARROW, *channels, *options))
 
 
 def made_batch(counts=(5, 3), size=(96, 128)):
-    """Images (3, 96, 128) of noise, and for each as many boxes with labels and masks as asked."""
+    """Return images (3, 96, 128) of noise, and per image a given number of labelled masks."""
     generator = torch.Generator().manual_seed(1)
     height, width = size
     images, targets = [], []
