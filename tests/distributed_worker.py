@@ -1,4 +1,4 @@
-"""Run by torchrun from test_distributed.py: scenes with two processes; what each saw goes to JSON.
+"""Run scenes with two processes and write what each saw as JSON; see test_distributed.py.
 
 torchrun --nproc_per_node 2 tests/distributed_worker.py FOLDER
 """
@@ -54,7 +54,7 @@ class Loader:
 
 
 def train(folder, values, boxes, before=lambda iteration: None):
-    """Trains; returns (weight, iteration, how it ended)."""
+    """Train and return (weight, iteration, how training ended)."""
     folder.mkdir(exist_ok=True)
     cfg = default_cfg.clone()
     cfg.OUTPUT_DIR = str(folder)
@@ -105,7 +105,7 @@ def main() -> None:
         "nan on one": train(folder / "nan", [1, mine(1, nan), 1], [1, 1, 1]),
         "stop on one": train(folder / "stop", [1, 1, 1, 1], [0, 0, 0, 0], stop_rank_1_at(2)),
         "resumed": train(folder / "stop", [1, 1, 1, 1], [0, 0, 0, 0]),
-        # rank 0 has three images, rank 1 has one; image 2 came twice
+        # rank 0 has three images, rank 1 has two; image 2 is on both
         "gathered": _gather_predictions(mine({0: "a", 2: "c", 1: "b"}, {3: "d", 2: "c"}), 4),
     }
     (folder / f"rank{rank}.json").write_text(json.dumps(seen))

@@ -54,7 +54,7 @@ def images():
 
 
 class FindsBrightPatch(torch.nn.Module):
-    """Returns a pair for background and one for each of two classes, on the pixels above 100.
+    """A model that detects background and two classes on the pixels above 100.
 
     The score of class 1 falls with the width of the image, so that the views can be told apart.
     """
@@ -76,7 +76,7 @@ class FindsBrightPatch(torch.nn.Module):
 
 
 def patch_image():
-    """A black image, 100 x 80, with a white patch in the columns 10 … 39 and rows 20 … 59."""
+    """Return a black image, 100 x 80, with a white patch in columns 10 … 39 and rows 20 … 59."""
     image = np.zeros((80, 100, 3), np.uint8)
     image[20:60, 10:40] = 255
     return image
@@ -135,7 +135,7 @@ def test_one_view_is_plain_detection():
 
 
 def resized(cfg):
-    """The images in the plain model's size, by PIL itself."""
+    """Return the images in the plain model's size, resized by PIL."""
     for image, size in zip(images(), [(120, 80), (65, 130)], strict=True):
         yield np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
@@ -152,9 +152,9 @@ def test_arrays_and_pil_images_are_the_same():
 
 
 def test_fault_masks_with_augmentation():
-    """The original's mask head meets pairs without labels and ends in a KeyError.
+    """The original's mask head gets boxes without labels and raises a KeyError.
 
-    Ours shows it the merged boxes in the first view.
+    Ours gets the merged boxes in the first view.
     """
     cfg = make_cfg(*SETTINGS, *FPN_MASK, *NARROW, *ALL_VIEWS)
     model = model_of(cfg)
@@ -209,7 +209,7 @@ def test_a_model_built_without_augmentation_is_refused():
 
 @pytest.fixture
 def coco(tmp_path):
-    """The name of a set of two images."""
+    """Return the name of a data set of two images."""
     annotations = [
         {
             **dict(image_id=image_id, category_id=1, bbox=[10, 9, 30, 21]),
@@ -224,7 +224,7 @@ def coco(tmp_path):
     return f"coco:{file}:{folder}"
 
 
-def test_coco_set_is_judged(coco, tmp_path):
+def test_coco_set_is_evaluated(coco, tmp_path):
     cfg = make_cfg(*SETTINGS, *FPN_MASK, *NARROW, *ALL_VIEWS, "DATASETS.TEST", (coco,))
     ((results, rows),) = run_test(cfg, model_of(cfg), False, output_dir=str(tmp_path)).values()
     assert 0 <= results.results["segm"]["AP"] < 1
@@ -242,12 +242,12 @@ def test_losses_while_training_goes_on_are_not_augmented(coco):
 
 @pytest.fixture
 def tiles(tmp_path):
-    """A folder with an image of 150 x 90, two tiles of 100."""
+    """Make a folder with an image of 150 x 90, two tiles of 100."""
     objects = [rectangle(12, 20, 40, 41), rectangle(80, 30, 99, 60, "plane")]
     return make_dota_folder(tmp_path / "dota", {"P1": (150, 90, objects)})
 
 
-def test_dota_tiles_are_judged_and_predicted(tiles, tmp_path):
+def test_dota_tiles_are_evaluated_and_predicted(tiles, tmp_path):
     cfg = make_cfg(
         *(*SETTINGS, *FPN_MASK, *NARROW, *ALL_VIEWS, "DATASETS.TEST", (f"dota:{tiles}",)),
         *("DOTA.CLASSES", ("ship", "plane"), "DOTA.TILE", 100, "DOTA.OVERLAP", 20),

@@ -19,7 +19,7 @@ from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpoin
 
 
 def _training(folder="", seed=0, outputs=2):
-    """A model in training, as (model, optimizer, scheduler, checkpointer)."""
+    """Return a model in training, as (model, optimizer, scheduler, checkpointer)."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, outputs))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 60, 90
 
 
 def photo() -> np.ndarray:
-    """A BGR gradient, bluer to the right and redder below."""
+    """Return a BGR gradient, bluer to the right and redder below."""
     bgr = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     bgr[..., 0] = np.linspace(0, 200, WIDTH)
     bgr[..., 2] = np.linspace(50, 250, HEIGHT)[:, None]
@@ -38,7 +38,7 @@ def make_demo(tmp_path, *options, **arguments) -> COCODemo:
 
 
 def prediction() -> BoxList:
-    """Three objects, the best one last."""
+    """Return three objects, the best one last."""
     boxes = torch.tensor([[10.0, 20, 40, 50], [50, 5, 80, 30], [55, 33, 70, 45]])
     found = BoxList(boxes, (WIDTH, HEIGHT))
     found.add_field("labels", torch.tensor([1, 2, 3]))

@@ -38,7 +38,7 @@ def _policy_restored():
 
 
 def plain_iou(gt: torch.Tensor, boxes: torch.Tensor) -> np.ndarray:
-    """The whole matrix, row by row."""
+    """Return the whole matrix, computed row by row."""
     rows = []
     areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
     for box in gt:
@@ -51,7 +51,7 @@ def plain_iou(gt: torch.Tensor, boxes: torch.Tensor) -> np.ndarray:
 
 
 def plain_match(iou: np.ndarray, high: float, low: float, allow_low_quality: bool) -> torch.Tensor:
-    """The definition: a NaN is worse than all, and a best of 0 gives a ground truth nothing."""
+    """Match by the definition: NaN counts as no overlap, and a best IoU of 0 as no match."""
     iou = np.where(np.isnan(iou), -np.inf, iou)
     index, value = iou.argmax(axis=0), iou.max(axis=0)  # argmax: the first among equals
     matches = np.where(value >= high, index, np.where(value < low, -1, -2))
@@ -67,7 +67,7 @@ def stacked(corner: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:
 
 
 def scene(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ground truth and anchors, neither sorted in any way."""
+    """Return ground truth and anchors, in random order."""
     generator = torch.Generator().manual_seed(len(name))
 
     def rand(count: int) -> torch.Tensor:

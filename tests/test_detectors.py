@@ -123,7 +123,7 @@ def test_fault_batch_without_ground_truth_trains_as_background():
     values = {name: float(v.detach()) for name, v in losses.items()}
     assert values["loss_mask"] == values["loss_box_reg"] == values["loss_rpn_box_reg"] == 0
     assert values["loss_classifier"] > 0 and values["loss_objectness"] > 0
-    # every process must have a gradient for every parameter, whatever its images hold
+    # every process must have a gradient for every parameter, with any images
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 

@@ -1,4 +1,4 @@
-"""Two processes over gloo: they see the same, act alike and never wait for each other in vain."""
+"""Two processes over gloo: they see the same, act in the same way and never wait forever."""
 
 import json
 from pathlib import Path

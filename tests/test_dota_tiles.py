@@ -164,7 +164,7 @@ def test_clipped_label_is_near_the_true_part():
     assert checked > 60
 
 
-def test_polygon_drawn_crosswise_is_judged_by_its_hull():
+def test_hull_of_a_polygon_drawn_crosswise_decides():
     crossed = [[10, 10], [30, 30], [30, 10], [10, 30]]  # its signed area is 0
     assert clip_one(crossed, Window(0, 0, 100, 90)).difficult == 0
     assert clip_one(crossed, Window(25, 0, 100, 90)).difficult == 2  # 5 of 20 columns

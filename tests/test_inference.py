@@ -1,4 +1,4 @@
-"""Evaluation: what is kept of predictions, put in order, and judged."""
+"""Evaluation: which predictions are kept, their order, and their evaluation."""
 
 import logging
 
@@ -63,7 +63,7 @@ def test_missing_predictions_are_told(caplog):
     assert "2 of 3 images have predictions" in caplog.text
 
 
-def test_coco_set_judged_and_written(tmp_path):
+def test_coco_set_evaluated_and_written(tmp_path):
     annotations = [
         {"image_id": 7, "category_id": 5, "bbox": [3, 2, 7, 6]},
         {"image_id": 9, "category_id": 5, "bbox": [3, 2, 7, 6]},

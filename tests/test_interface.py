@@ -1,7 +1,7 @@
 """The original's public names: where they are imported from, and how they are called.
 
-interface.txt lists them, read off the original's sources by a program: a module a line, below it
-its names, functions with their parameters, classes with their base and methods.
+interface.txt lists them, as a program read them from the original's sources: one line per module,
+and below it one line per name, functions with parameters, classes with base and methods.
 """
 
 import ast
@@ -59,10 +59,10 @@ def read_interface() -> dict[str, list[str]]:
 
 
 def compare_calls(signature: str, found: Any) -> str:
-    """What keeps a call that `signature` allows from `found`; "" if nothing does.
+    """Return why `found` rejects a call that `signature` allows; "" if it accepts all of them.
 
-    More parameters with defaults, and defaults where the original has none, do no harm; None
-    stands for an empty list or dict.
+    `found` may have more parameters with defaults, and defaults where the original has none. Its
+    default None is accepted for an empty list or dict.
     """
     arguments = ast.parse(f"def f{signature}: pass").body[0].args
     names = [argument.arg for argument in arguments.args]

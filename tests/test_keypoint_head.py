@@ -1,4 +1,4 @@
-"""The keypoint head: targets, loss, heat maps into points, whole models, training and judging."""
+"""The keypoint head: targets, loss, points from heat maps, whole models, training, evaluation."""
 
 import hashlib
 from importlib import util
@@ -143,7 +143,7 @@ def test_who_is_trained_on():
     target = people(
         [
             [[20, 20, 2], [0, 0, 0]],
-            [[0, 0, 0], [0, 0, 0]],  # nothing labelled
+            [[0, 0, 0], [0, 0, 0]],  # no point labelled
             [[9, 60, 2], [45, 30, 0]],  # labelled outside its box, and hidden inside
         ],
         [[10, 10, 29, 29], [40, 10, 59, 29], [10, 50, 29, 69]],
@@ -221,7 +221,7 @@ def test_images_without_keypoints_train(given):
     losses = model(*batch(**given))
     sum(losses.values()).backward()
     assert losses["loss_kp"].item() == 0 and losses["loss_classifier"].item() > 0
-    # every process must have a gradient for every parameter, whatever its images hold
+    # every process must have a gradient for every parameter, with any images
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
@@ -273,7 +273,7 @@ C4_SHARED = [
 
 
 def test_fault_shared_features_train():
-    """The original hands the pooled features of all proposals to the extractor once more."""
+    """The original passes the pooled features of all proposals through the extractor again."""
     torch.manual_seed(0)
     model = build_detection_model(make_cfg(*C4_SHARED))
     heads = model.roi_heads
@@ -299,7 +299,7 @@ def test_extractors_that_differ_cannot_be_shared():
         tiny_keypoint_rcnn("MODEL.ROI_KEYPOINT_HEAD.SHARE_BOX_FEATURE_EXTRACTOR", True)
 
 
-def test_two_iterations_and_their_judgement(tmp_path):
+def test_two_iterations_and_their_evaluation(tmp_path):
     boxes = {1: [[8, 9, 40, 50], [60, 20, 30, 36]], 2: [[20, 6, 50, 70]]}
     annotations = [
         {

@@ -98,7 +98,7 @@ def test_each_detection_gets_the_mask_of_its_class():
 
 
 def plain_paste(mask, box, height, width):
-    """Bilinear interpolation, pixel by pixel, of the mask with a rim of zeros, around the box."""
+    """Interpolate the mask with a rim of zeros bilinearly, pixel by pixel, around the box."""
     m = mask.shape[0]
     padded = np.zeros((m + 2, m + 2))
     padded[1:-1, 1:-1] = mask

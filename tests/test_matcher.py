@@ -34,7 +34,7 @@ def _policy_restored():
 
 
 def slow_match(quality, high, low, allow):
-    """The definition, pair by pair on a nested list."""
+    """Match by the definition, pair by pair on a nested list."""
     rows, columns = len(quality), len(quality[0])
     matches = []
     for c in range(columns):

@@ -1,4 +1,4 @@
-"""Downloads, from a server of the test's own."""
+"""Downloads from a server that the test starts."""
 
 import hashlib
 import http.server
@@ -12,7 +12,7 @@ CONTENT = bytes(range(256)) * 400
 
 
 class _Server(http.server.BaseHTTPRequestHandler):
-    """Gives CONTENT under every name; of /cut/… only the first half, of /none/… nothing."""
+    """Server that sends CONTENT under every name, half of it under /cut/…, 404 under /none/…."""
 
     asked: list[str] = []
 

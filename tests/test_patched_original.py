@@ -1,4 +1,4 @@
-"""The patches on the original itself: MASKRCNN_ORIGINAL is the path of a clone that has 57eec25.
+"""The patches on the original: MASKRCNN_ORIGINAL is the path of a clone that has 57eec25.
 
 MASKRCNN_ORIGINAL=/path/to/clone pytest -m "slow or not slow" tests/test_patched_original.py
 """
@@ -128,7 +128,7 @@ def test_images_without_ground_truth_train(checkout_with, kind, numbers):
         for key, value in found.items():
             assert abs(value) < 1e9, (name, key, value)  # neither NaN nor infinite
         assert found["grad"] > 0
-    # nothing to regress on and no mask, but background to learn
+    # no boxes and no masks to learn from, but background
     for name in ("empty", "unusable"):
         for key, value in losses[name].items():
             about_boxes = any(word in key for word in ("reg", "mask", "kp"))
@@ -158,7 +158,7 @@ def test_patch_4_brings_every_form_of_a_picture_to_the_network_alike(
     before = work(checkout_with(6), "channels", to_bgr255, str(path), "BGR")
     forms = ("BGR", "RGB", "PIL", "path")
     after = work(checkout_with(1, 2, 3, 4, 5, 6), "channels", to_bgr255, str(path), *forms)
-    assert after["BGR"] == before["BGR"]  # nothing changes for who gave BGR
+    assert after["BGR"] == before["BGR"]  # input that is BGR gives the same as before
     assert after["data set"] == before["data set"]
     assert {after[form] for form in forms} == {after["data set"]}
 

@@ -84,7 +84,7 @@ def test_new_code_compiles(patch):
 
 @pytest.fixture
 def skeleton(tmp_path):
-    """A checkout of the lines that the patches name, and what is in it."""
+    """Make a checkout of the lines that the patches name; return its folder and content."""
     folder = tmp_path / "checkout"
     patch_series.write_skeleton(folder, SERIES)
     patch_series.commit_all(folder)
@@ -132,7 +132,7 @@ def test_each_patch_can_be_undone_alone_when_all_are_there(skeleton, patch):
 
 
 def plain_iou(a, b):
-    """Overlap of every pair, number by number in float32."""
+    """Return the overlap of every pair, number by number in float32."""
     result = torch.empty(len(a), len(b))
     for i, (ax1, ay1, ax2, ay2) in enumerate(a.bbox):
         for j, (bx1, by1, bx2, by2) in enumerate(b.bbox):
@@ -224,7 +224,7 @@ def test_crowd_match_begins_above_its_rows_or_its_size(crowd_match):
 
 
 def test_best_predictions_come_back_on_the_device_asked_for(crowd_match):
-    """The device "meta" stands for a GPU: the indices' device is the one asked for, not theirs."""
+    """The device "meta" stands for a GPU; the indices are on the device that is asked for."""
     quality = torch.tensor([[0.1, 0.4], [0.3, 0.2]])
     got = crowd_match.best_predictions(quality, torch.tensor([0.4, 0.3]), torch.device("meta"))
     assert got.device.type == "meta" and got.shape == (2,)
@@ -240,7 +240,7 @@ def crowd_cfg(**changes):
 
 @pytest.fixture
 def use_crowd_settings(monkeypatch):
-    """The patch's function in a package "fork" in which patch 1 is applied and patch 2 is not."""
+    """Return the patch's function from a package "fork" that has patch 1 and not patch 2."""
     part = patch_series.run_new_file(1, "structures/crowd_iou.py")
     for name in ("fork", "fork.structures"):
         monkeypatch.setitem(__import__("sys").modules, name, type(part)(name))
@@ -284,7 +284,7 @@ def test_config_defaults_are_those_of_the_crowd_paths(crowd_iou, crowd_match):
 
 
 class PlainMatcher:
-    """What match_overlapping_rows needs of a Matcher; low-quality matches row by row."""
+    """A Matcher with what match_overlapping_rows needs; low-quality matches row by row."""
 
     BELOW_LOW_THRESHOLD, BETWEEN_THRESHOLDS = -1, -2
     high_threshold, low_threshold = 0.7, 0.3

@@ -39,7 +39,7 @@ def tiny_retinanet(*options):
 
 
 def grid(height, width, stride, side):
-    """One anchor a cell; those at the border leave the image."""
+    """One anchor per cell; those at the border reach beyond the image."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     corner = torch.stack([x, y], dim=-1).reshape(-1, 2).float() * stride - 5
     level = BoxList(torch.cat([corner, corner + side - 1], dim=1), SIZE)
@@ -50,7 +50,7 @@ def grid(height, width, stride, side):
 def test_head_has_two_towers_and_starts_from_the_prior():
     head = RetinaNetHead(make_cfg(*RETINANET), 16)
     assert [type(layer).__name__ for layer in head.cls_tower] == ["Conv2d", "ReLU"] * 2
-    # 9 anchors a cell (3 ratios, 3 scales), 3 classes without the background
+    # 9 anchors per cell (3 ratios, 3 scales), 3 classes without the background
     logits, codes = head([torch.zeros(2, 16, 5, 7), torch.zeros(2, 16, 3, 4)])
     assert [tuple(level.shape) for level in logits] == [(2, 27, 5, 7), (2, 27, 3, 4)]
     assert [tuple(level.shape) for level in codes] == [(2, 36, 5, 7), (2, 36, 3, 4)]
@@ -225,7 +225,7 @@ def test_fault_batch_without_ground_truth_trains_retinanet_as_background():
     losses = model(*made_batch(counts=(0, 0)))
     assert losses["loss_retina_reg"] == 0 and losses["loss_retina_cls"] > 0
     sum(losses.values()).backward()
-    # every process must have a gradient for every parameter, whatever its images hold
+    # every process must have a gradient for every parameter, with any images
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 

@@ -1,4 +1,4 @@
-"""Outlines as polygons and as masks: both follow the image alike."""
+"""Outlines as polygons and as masks, which change with the image in the same way."""
 
 import numpy as np
 import pycocotools.mask as mask_utils
@@ -19,7 +19,7 @@ TRIANGLE = [16.0, 2, 28, 10, 18, 18]
 
 
 def outlines() -> SegmentationMask:
-    """A rectangle, and an object of two parts."""
+    """Return a rectangle, and an object of two parts."""
     return SegmentationMask([[RECTANGLE], [TRIANGLE, [2, 12, 8, 12, 8, 16, 2, 16]]], SIZE)
 
 

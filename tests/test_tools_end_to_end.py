@@ -96,7 +96,7 @@ OUTPUT_DIR: "{data}/run"
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Networks this small gain nothing from more threads, and lose much on a busy machine."""
+    """Use one thread: more do not speed up networks this small, and slow down a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -105,7 +105,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with scenes/ (three drawn), tiles/ (nine, split from them) and settings.yaml."""
+    """Make a folder with scenes/ (three drawn), tiles/ (nine of them) and settings.yaml."""
     folder = tmp_path_factory.mktemp("toy")
     look = ["--images", "3", "--size", "240x100", "--objects", "12", "--seed", "1"]
     done = launch("tools/dota.py", "toy", folder / "scenes", *look)
@@ -120,7 +120,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(data):
-    """The folder of a run of two iterations by two processes; what train_net printed."""
+    """Return the folder of a run of two iterations by two processes, and train_net's output."""
     (data / "cuda.yaml").write_text(SETTINGS.format(device="cuda", data=data))
     done = launch(
         *("tools/train_net.py", "--config-file", data / "cuda.yaml"),
@@ -134,7 +134,7 @@ def trained(data):
 
 @pytest.fixture(scope="module")
 def tested(data, trained):
-    """The folder of results of test_net, one process."""
+    """Return the folder of results of test_net, one process."""
     done = launch(
         *("tools/test_net.py", "--config-file", data / "settings.yaml"),
         *("--ckpt", trained[0] / "model_final.pth", "OUTPUT_DIR", data / "tested"),
@@ -197,7 +197,7 @@ def test_test_net_writes_results_of_full_images(data, tested):
     assert "mAP" in (tested / "ap_table.txt").read_text()
 
 
-def test_two_processes_with_uneven_shares_judge_as_one_does(trained, tested):
+def test_two_processes_with_uneven_shares_evaluate_as_one_does(trained, tested):
     (folder,) = (trained[0] / "inference").iterdir()  # five and four of the nine tiles
     assert folder.name == tested.name
     names = sorted(path.name for path in tested.iterdir())
@@ -292,7 +292,7 @@ def test_fault_last_checkpoint_turns_fine_tuning_into_resuming(data, trained, tm
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_mixed_precision_from_training_to_judging(data, trained, tmp_path, dtype):
+def test_mixed_precision_from_training_to_evaluation(data, trained, tmp_path, dtype):
     opts = ["OUTPUT_DIR", str(tmp_path), "DTYPE", dtype]
     model = train_here(data, tmp_path, *opts)
     rows = read_metrics(tmp_path / "metrics.jsonl")

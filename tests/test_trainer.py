@@ -60,7 +60,7 @@ class Loader:
 
 
 def train(folder, values, noise=0.0, before=lambda iteration: None, **settings):
-    """Runs do_train as train_net does; returns (model, arguments)."""
+    """Run do_train as train_net does; return (model, arguments)."""
     settings = {"period": 100, "test_period": 0, "dtype": "float32", "seed": 3, **settings}
     cfg = default_cfg.clone()
     cfg.OUTPUT_DIR, cfg.DTYPE = str(folder), settings["dtype"]
@@ -80,7 +80,7 @@ def train(folder, values, noise=0.0, before=lambda iteration: None, **settings):
 
 
 def stop_at(wanted):
-    """A loader's hook that asks this process to stop while an iteration's data is fetched."""
+    """Return a loader's hook that stops this process while the data of an iteration is fetched."""
 
     def hook(iteration):
         if iteration == wanted:
