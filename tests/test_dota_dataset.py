@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,9 @@ from maskrcnn_benchmark.data import datasets as D
 from maskrcnn_benchmark.data.datasets import dota as dota_module
 from maskrcnn_benchmark.data.transforms import RandomHorizontalFlip
 from maskrcnn_benchmark.dota.annotations import DotaObject
+from maskrcnn_benchmark.dota.classes import class_names
+from maskrcnn_benchmark.dota.split import split_folder
+from maskrcnn_benchmark.images.image_io import write_image
 
 CLASSES = ("plane", "ship")
 # a square on its tip: 20 right and left of x = 50, 15 above and below y = 40
@@ -20,7 +25,7 @@ def dataset(folder, **options):
 
 @pytest.fixture
 def crowd(tmp_path):
-    """An image of 130 x 90, cut at x 0, 48, 66 and y 0, 26, and an empty one of 40 x 30."""
+    """Make an image of 130 x 90, cut at x 0, 48, 66 and y 0, 26, and an empty one of 40 x 30."""
     objects = [
         rectangle(10, 5, 20, 15),  # wholly in the first tile only
         rectangle(60, 50, 70, 58, "plane"),  # 4 of its 10 columns in the tiles at x 0
@@ -131,6 +136,8 @@ def test_tiles_are_judged_as_images_unless_they_are_complete(tmp_path):
     expected = [("B", 0, 0), ("B", 36, 0), ("P01__1__48___26", 0, 0)]
     assert [loose.source_frame(i) for i in range(3)] == expected
     (folder / "tiles.json").write_text("{}")
+    make_dota_folder(folder, {"P01": (112, 90, []), "B": (100, 64, [])}, "labelTxt-original")
+    (folder / "images" / "P01.png").unlink()
     complete = dataset(folder)
     assert not complete.has_loose_tiles
     assert complete.source_frame(2) == ("P01", 48, 26)
@@ -175,10 +182,144 @@ def test_folder_without_labels_can_only_be_predicted_on(crowd):
         dataset(crowd, is_train=True)
 
 
-def test_some_missing_label_files_are_told(crowd, caplog):
+@pytest.mark.parametrize("is_train", [True, False])
+def test_fault_an_image_without_a_label_file_counts_as_empty(crowd, caplog, is_train):
+    """It was trained as background, and what was found in it counted as false."""
     (crowd / "labelTxt" / "B.txt").unlink()
+    samples = dataset(crowd, is_train=is_train)
+    assert {sample.source for sample in samples.samples} == {"A"}
+    for _ in range(2):
+        dataset(crowd, is_train=is_train)  # told once
+    assert caplog.text.count("1 of 2 images have no label file") == 1
+    assert "an image that shows no object needs an empty file (B.txt)" in caplog.text
+    assert samples.summary().left_out["images without a label file"] == 1
+
+
+def test_unlabelled_images_of_a_split_folder(crowd, tmp_path, caplog):
+    (crowd / "labelTxt" / "B.txt").unlink()
+    split_folder(crowd, tmp_path / "tiles", 64, 16, report=lambda _: None)
+    for is_train in (True, False):
+        samples = dataset(tmp_path / "tiles", is_train=is_train)
+        assert {sample.source for sample in samples.samples} == {"A"}
+        assert samples.summary().left_out["images without a label file"] == 1
+    assert caplog.text.count("1 of 2 images have no label file") == 1
+    assert "add an empty one to the folder that was split, and split it again" in caplog.text
+    (tmp_path / "tiles" / "labelTxt" / "A__1__48___26.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="1 tiles lack .* A__1__48___26: run .* again"):
+        dataset(tmp_path / "tiles")
+
+
+def test_labels_without_an_image_are_told(crowd, caplog):
+    for name in ("C", "D"):
+        (crowd / "labelTxt" / f"{name}.txt").write_text("")
     assert len(dataset(crowd)) == 7
-    assert "1 of 2 images have no label file" in caplog.text and "B.txt" in caplog.text
+    assert "2 of 4 label files have no image and are not read, the first is C.txt" in caplog.text
+
+
+def test_objects_wholly_outside_their_image_are_told(tmp_path, caplog):
+    objects = [
+        rectangle(-30, -20, 0, 10),  # ends at the border
+        rectangle(100, 20, 120, 30),  # begins at the border of 100 x 80
+        rectangle(90, 70, 104, 83),  # cut by it
+    ]
+    folder = make_dota_folder(tmp_path, {"A": (100, 80, objects), "B": (100, 80, [])})
+    dataset(folder, tile=1024)
+    told = "2 objects of 1 images lie wholly outside their image and can never be found, the first"
+    assert f"{told} in A" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "classes, renamed, found",
+    [
+        (class_names("1.0"), ["labelTxt-v1.0", "labelTxt-v1.5"], "labelTxt-v1.0"),
+        (class_names("1.5"), ["labelTxt-v1.0", "labelTxt-v1.5"], "labelTxt-v1.5"),
+        (class_names("1.0"), ["labelTxt-v1.0/labelTxt"], "labelTxt-v1.0/labelTxt"),
+        (CLASSES, ["labelTxt-v2.0"], "labelTxt-v2.0"),
+        (CLASSES, ["labelTxt-v2.0", "labelTxt"], "labelTxt"),
+    ],
+    ids=["1.0", "1.5", "folder inside", "classes of one's own", "labelTxt first"],
+)
+def test_dotas_own_names_of_the_label_folder(crowd, classes, renamed, found):
+    (crowd / "labelTxt").rename(crowd / "labels")
+    for name in renamed:
+        shutil.copytree(crowd / "labels", crowd / name)
+    samples = D.DotaDataset(str(crowd), classes)
+    assert samples.files.label_folder == crowd / found
+    assert len(samples.read_truth("A")) == 2
+
+
+@pytest.mark.parametrize(
+    "classes, names, message",
+    [
+        (class_names("1.0"), ["v1.5"], r"found labelTxt-v1\.5: set DOTA\.VERSION .* or rename"),
+        (CLASSES, ["v1.0", "v1.5"], "expected a folder labelTxt, found labelTxt-v1.0, labelTxt-v1"),
+    ],
+    ids=["another version", "two versions"],
+)
+def test_a_label_folder_that_may_not_be_meant_is_refused(crowd, classes, names, message):
+    (crowd / "labelTxt").rename(crowd / f"labelTxt-{names[0]}")
+    for name in names[1:]:
+        (crowd / f"labelTxt-{name}").mkdir()
+    with pytest.raises(ValueError, match=message):
+        D.DotaDataset(str(crowd), classes)
+
+
+def test_a_label_folder_of_dota_with_archives_only_is_refused(crowd):
+    (crowd / "labelTxt").rename(crowd / "labels")
+    (crowd / "labelTxt-v1.0").mkdir()
+    (crowd / "labelTxt-v1.0" / "labelTxt.zip").write_bytes(b"")
+    with pytest.raises(
+        FileNotFoundError, match="labelTxt-v1.0: expected label files .* found none"
+    ):
+        D.DotaDataset(str(crowd), class_names("1.0"))
+
+
+def test_other_classes_are_left_out_where_the_config_says_so(crowd, caplog):
+    with (crowd / "labelTxt" / "A.txt").open("a") as file:
+        file.write("1 1 5 1 5 5 1 5 submarine 0\n" * 3 + "1 1 5 1 5 5 1 5 buoy 0\n")
+    for is_train in (True, False):
+        samples = dataset(crowd, ignore_other_classes=True, is_train=is_train)
+        assert samples.summary().left_out["objects of other classes"] == 4
+        assert set(samples.summary().classes) == set(CLASSES)
+        assert [item.name for item in samples.read_truth("A")] == ["ship", "plane"]
+    assert caplog.text.count("4 objects are left out, since DOTA.CLASSES does not list") == 1
+    assert "submarine 3, buoy 1" in caplog.text
+
+
+def test_an_image_of_other_classes_only_is_background(crowd):
+    (crowd / "labelTxt" / "B.txt").write_text("1 1 5 1 5 5 1 5 submarine 0\n")
+    trained = dataset(crowd, ignore_other_classes=True, is_train=True)
+    assert [s.source for s in trained.samples] == ["A", "A", "A", "B"]
+    assert len(trained[3][1]) == 0
+
+
+def test_dark_images_are_told(crowd, caplog):
+    write_image(crowd / "images" / "B.png", gradient(40, 30).astype(np.uint16) * 16)
+    dataset(crowd)
+    # the greatest of the gradient is 128, times 16
+    assert "1 of 2 images looked at store 16 bits but hold no value above 2048" in caplog.text
+
+
+def test_what_the_samples_show_is_counted(crowd):
+    with (crowd / "labelTxt" / "A.txt").open("a") as file:
+        file.write("52 30 60 30 60 40 52 40 ship 1\n")  # in four tiles: x 0, 48, y 0, 26
+    # the plane is whole in the tile (48, 26) and shows 4 of its 10 columns in (0, 0), (0, 26),
+    # (66, 0) and (66, 26), where it shows rows 50 to 58 of 0 ... 64 and 26 ... 90; whole, too, at
+    # (48, 0). Evaluation: 1 ship at (10, 5) in one tile, the other in four.
+    evaluated = dataset(crowd).summary()
+    assert (evaluated.images, evaluated.samples) == (2, 7)
+    assert evaluated.classes == {"plane": 2, "ship": 5}
+    assert (evaluated.difficult, evaluated.cut_away, evaluated.empty) == (4, 4, 1)
+    trained = dataset(crowd, is_train=True).summary()
+    # the tiles at x 66 show nothing but a cut plane
+    assert (trained.images, trained.samples) == (2, 5)
+    assert trained.classes == evaluated.classes
+    assert (trained.difficult, trained.cut_away, trained.empty) == (4, 0, 1)
+    assert trained.left_out == {
+        "images without a label file": 0,
+        "objects cut away at the tiles' borders": 4,
+        "tiles without an object": 2,
+    }
 
 
 def test_unknown_class_is_named_with_its_line(crowd):
@@ -189,7 +330,7 @@ def test_unknown_class_is_named_with_its_line(crowd):
 
 
 def test_wrong_folders(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere/images.*labelTxt"):
+    with pytest.raises(FileNotFoundError, match="nowhere: expected a folder images/ in it, and la"):
         dataset(tmp_path / "nowhere")
     (tmp_path / "images").mkdir()
     with pytest.raises(FileNotFoundError, match="holds no image"):

@@ -33,7 +33,7 @@ from maskrcnn_benchmark.dota.annotations import (
     stack_corners,
     write_labels,
 )
-from maskrcnn_benchmark.dota.folders import find_images, find_label_files, find_label_folder
+from maskrcnn_benchmark.dota.folders import ORIGINALS, PLAN, read_folder, report_outside
 from maskrcnn_benchmark.dota.tiles import (
     CUT_AWAY,
     RULE,
@@ -46,10 +46,7 @@ from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.images.image_io import read_image, write_image
 from maskrcnn_benchmark.utils.atomic_write import write_text
 
-FINISHED = "tiles.json"
 JOURNAL = "tiles-unfinished.jsonl"
-ORIGINALS = "labelTxt-original"
-OUTSIDE_ADVICE = "do labels and images belong together (the same size, the same crop)?"
 
 
 @dataclass(frozen=True)
@@ -93,10 +90,9 @@ def split_folder(
     """
     source, destination = Path(source), Path(destination)
     check_tile(tile, overlap)
-    images = find_images(source)
-    label_folder = find_label_folder(source)
-    label_files = find_label_files(label_folder, images, report) if label_folder else {}
-    if label_folder is None:
+    files = read_folder(source, None, report)
+    images, label_files = files.images, files.label_files
+    if files.label_folder is None:
         report(f"{source}: has no labelTxt, so only images are cut")
     report_dark_images(list(images.values()), report)
     settings = {"tile": tile, "overlap": overlap, "rule": RULE}
@@ -113,23 +109,12 @@ def split_folder(
     if jobs:
         _make_folders(destination, with_labels=bool(label_files))
         _write_journal(destination, settings, finished)
-        (destination / FINISHED).unlink(missing_ok=True)
+        (destination / PLAN).unlink(missing_ok=True)
         _run(jobs, finished, workers)
     _finish(destination, settings, finished)
-    _report_outside(source, finished, report)
+    labels = {name: entry["labels"] for name, entry in finished.items() if entry["labels"]}
+    report_outside(source, {name: counts["outside"] for name, counts in labels.items()}, report)
     return sum(len(entry["tiles"]) for entry in finished.values())
-
-
-def _report_outside(source: Path, finished: dict[str, dict], report: Callable[[str], None]) -> None:
-    counts = {
-        name: entry["labels"]["outside"] for name, entry in finished.items() if entry["labels"]
-    }
-    affected = [name for name, count in counts.items() if count]
-    if affected:
-        report(
-            f"{source}: {sum(counts.values())} objects of {len(affected)} images lie wholly "
-            f"outside their image, the first in {affected[0]}: {OUTSIDE_ADVICE}"
-        )
 
 
 def _read_finished(destination: Path, settings: dict) -> dict[str, dict]:
@@ -139,8 +124,8 @@ def _read_finished(destination: Path, settings: dict) -> dict[str, dict]:
         entries = [entry for entry in map(_parse_line, lines) if entry is not None]
         made_with = entries[0] if entries else settings
         finished = {entry.pop("name"): entry for entry in entries[1:]}
-    elif (destination / FINISHED).is_file():
-        made_with = json.loads((destination / FINISHED).read_text(encoding="utf-8"))
+    elif (destination / PLAN).is_file():
+        made_with = json.loads((destination / PLAN).read_text(encoding="utf-8"))
         finished = made_with.pop("sources")
     elif (destination / "images").is_dir() and any((destination / "images").iterdir()):
         raise ValueError(
@@ -203,7 +188,7 @@ def _write_journal(destination: Path, settings: dict, finished: dict[str, dict])
 
 def _finish(destination: Path, settings: dict, finished: dict[str, dict]) -> None:
     sources = {name: finished[name] for name in sorted(finished)}
-    write_text(destination / FINISHED, json.dumps(settings | {"sources": sources}, indent=1) + "\n")
+    write_text(destination / PLAN, json.dumps(settings | {"sources": sources}, indent=1) + "\n")
     (destination / JOURNAL).unlink(missing_ok=True)
 
 

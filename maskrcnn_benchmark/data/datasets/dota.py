@@ -1,13 +1,12 @@
 """DOTA-format folders, raw or split, as samples that fit a network.
 
-FOLDER/images holds the images and FOLDER/labelTxt one label file for each. An image larger than
-the tile is cut in memory on `dota.tiles`' grid, so a sample is a window of a file; a file named
-like `P0706__1__824___0` is itself a tile of P0706. FOLDER/tiles.json, which `tools/dota.py split`
-writes, says that the tiles are complete: they can be merged and judged on the whole images, whose
-labels lie in FOLDER/labelTxt-original.
+An image larger than the tile is cut in memory on `dota.tiles`' grid, so a sample is a window of a
+file; a file named like `P0706__1__824___0` is itself a tile of P0706. The tiles of a folder that
+`tools/dota.py split` made (see dota/folders.py) are merged and evaluated on the whole images.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,22 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from maskrcnn_benchmark.data.summary import UNLABELLED, DataSummary
 from maskrcnn_benchmark.dota.annotations import (
     DotaObject,
     corners_to_boxlist_xyxy,
+    outside,
     read_labels,
     stack_corners,
 )
+from maskrcnn_benchmark.dota.classes import version_of
+from maskrcnn_benchmark.dota.folders import read_folder, report_outside
 from maskrcnn_benchmark.dota.tiles import CUT_AWAY, Window, clip_labels, parse_tile_name, tile_grid
-from maskrcnn_benchmark.images.files import by_stem, list_images
+from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.images.image_io import read_image, read_image_size
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+from maskrcnn_benchmark.utils.told_once import tell_once
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,12 @@ class DotaSample:
     """A window of an image file.
 
     Attributes:
-        path: The image file.
-        source: Name of the image that the file is, or is a tile of.
-        x0, y0: First column and row of the sample in that image, pixels.
-        file_x0, file_y0: First column and row of the sample in the file.
-        width, height: Pixels.
-        is_cut: The sample is only a part of the file.
+        path: the image file.
+        source: name of the image that the file is, or is a tile of.
+        x0, y0: first column and row of the sample in that image, pixels.
+        file_x0, file_y0: first column and row of the sample in the file.
+        width, height: pixels.
+        is_cut: the sample is only a part of the file.
     """
 
     path: str
@@ -74,23 +78,27 @@ class _Labels:
 class DotaDataset(Dataset):
     """Samples of a DOTA-format folder.
 
-    Training leaves out objects of which a tile shows too little (difficult 2), and tiles without
-    an object whose image has objects elsewhere; an image without any object stays, as background.
+    An image without a label file is left out; an empty label file says that an image shows no
+    object. Training also leaves out objects of which a tile shows too little (difficult 2), and
+    tiles without an object whose image has objects elsewhere; an image without any object stays,
+    as background.
 
     Args:
-        folder: Holds images/ and labelTxt/; without labelTxt it can only be predicted on.
-        class_names: Names in the order of the labels; label 0 is the background, 1 the first name.
-        tile: Side above which an image is cut, pixels; 0 never cuts.
-        overlap: Pixels that neighbouring tiles share.
-        with_masks: Add the objects' outlines as the field "masks".
-        is_train: Whether samples are for training.
-        transforms: Called with (BGR image, target), or None.
+        folder: holds images/ and labelTxt/ (or DOTA's own name, see dota/folders.py); without
+            labels it can only be predicted on.
+        class_names: names in the order of the labels; label 0 is the background, 1 the first name.
+        tile: side above which an image is cut, pixels; 0 never cuts.
+        overlap: pixels that neighbouring tiles share.
+        with_masks: add the objects' outlines as the field "masks".
+        is_train: whether samples are for training.
+        transforms: called with (BGR image, target), or None.
         nms_hbb, nms_obb: IoU above which results of neighbouring tiles are the same object, for
             upright and oriented boxes; evaluation merges by them.
+        ignore_other_classes: leave out objects of classes that are not named; else they are errors.
 
     Raises:
-        FileNotFoundError: The folder, its images or, in training, its labels are not there.
-        ValueError: A label file has an error (given as path:line).
+        FileNotFoundError: the folder, its images or, in training, its labels are not there.
+        ValueError: a label file has an error (given as path:line).
     """
 
     def __init__(
@@ -104,6 +112,7 @@ class DotaDataset(Dataset):
         transforms: Callable | None = None,
         nms_hbb: float = 0.5,
         nms_obb: float = 0.1,
+        ignore_other_classes: bool = False,
     ):
         self.folder = Path(folder)
         self.class_names = tuple(class_names)
@@ -111,50 +120,59 @@ class DotaDataset(Dataset):
         self.with_masks = with_masks
         self.nms_hbb = nms_hbb
         self.nms_obb = nms_obb
+        self.ignore_other_classes = ignore_other_classes
         self.is_train = is_train
         self.transforms = transforms
-        self.tiles_are_complete = (self.folder / "tiles.json").is_file()
-        self.has_labels = (self.folder / "labelTxt").is_dir()
+        self.files = read_folder(self.folder, version_of(self.class_names), _tell)
+        self.has_labels = self.files.label_folder is not None
+        self.tiles_are_complete = self.files.plan is not None
         self.samples: list[DotaSample] = []
         self._labels: list[_Labels] = []
+        self._left_out = {UNLABELLED: self.files.unlabelled}
         self._decoded: tuple[str, np.ndarray] | None = None
-        self._load(tile, overlap)
-
-    def _load(self, tile: int, overlap: int) -> None:
-        images = _find_images(self.folder)
-        if self.is_train and not self.has_labels:
+        if is_train and not self.has_labels:
             raise FileNotFoundError(
                 f"no label folder {self.folder / 'labelTxt'}: training needs a label file there "
                 "for each image in images/"
             )
-        without_file = []
-        for path in images:
-            label_file = self.folder / "labelTxt" / f"{path.stem}.txt"
+        report_dark_images(list(self.files.images.values()), _tell)
+        self._load(tile, overlap)
+        if is_train:
+            self._select_for_training()
+        elif self.has_labels:
+            self._check_truth()
+
+    def _load(self, tile: int, overlap: int) -> None:
+        """Make the samples, and tell what of the labels does not fit the images."""
+        outside_counts, others = {}, Counter[str]()
+        for name, path in self.files.images.items():
             objects = []
-            if label_file.is_file():
-                objects = read_labels(label_file, self.class_names)
-            else:
-                without_file.append(label_file)
-            for sample in _samples_of(path, tile, overlap):
+            if self.has_labels:
+                if name not in self.files.label_files:
+                    continue
+                objects, other = self._read_labels(self.files.label_files[name])
+                others.update(other)
+            width, height = read_image_size(path)
+            outside_counts[name] = int(outside(stack_corners(objects), width, height).sum())
+            for sample in _samples_of(path, width, height, tile, overlap):
                 self.samples.append(sample)
                 self._labels.append(self._labels_of(sample, objects))
-        if self.has_labels and without_file:
-            self._report_missing(without_file, len(images))
-        if self.is_train:
-            self._select_for_training()
-
-    def _report_missing(self, label_files: list[Path], image_count: int) -> None:
-        if len(label_files) == image_count:
-            raise FileNotFoundError(
-                f"no image in {self.folder / 'images'} has a label file: expected, for example, "
-                f"{label_files[0]}"
+        report_outside(self.folder, outside_counts, _tell)
+        if others:
+            named = ", ".join(f"{name} {count}" for name, count in others.most_common())
+            _tell(
+                f"{self.folder}: {sum(others.values())} objects are left out, since DOTA.CLASSES "
+                f"does not list their classes (DOTA.IGNORE_OTHER_CLASSES): {named}"
             )
-        logging.getLogger(__name__).warning(
-            "%d of %d images have no label file and count as empty, the first is %s",
-            len(label_files),
-            image_count,
-            label_files[0],
-        )
+            self._left_out["objects of other classes"] = sum(others.values())
+
+    def _read_labels(self, path: Path) -> tuple[list[DotaObject], Counter[str]]:
+        """Read a label file; return its objects, and how many there are of classes left out."""
+        if not self.ignore_other_classes:
+            return read_labels(path, self.class_names), Counter()
+        objects = read_labels(path)
+        others = Counter(item.name for item in objects if item.name not in self.class_names)
+        return [item for item in objects if item.name in self.class_names], others
 
     def _labels_of(self, sample: DotaSample, objects: list[DotaObject]) -> _Labels:
         if sample.is_cut:
@@ -165,6 +183,18 @@ class DotaDataset(Dataset):
             np.array([self.class_names.index(o.name) + 1 for o in objects], dtype=np.int64),
             np.array([o.difficult for o in objects], dtype=np.int64),
         )
+
+    def _check_truth(self) -> None:
+        """Refuse a split folder without the whole images' labels, before anything is evaluated."""
+        if not self.tiles_are_complete:
+            return
+        for name in sorted({sample.source for sample in self.samples}):
+            file = self.files.truth_file(name)
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"no label file {file} of the whole image: run `tools/dota.py split` again, or "
+                    "delete tiles.json to evaluate each tile as an image"
+                )
 
     def _select_for_training(self) -> None:
         pairs = list(zip(self.samples, self._labels, strict=True))
@@ -180,6 +210,9 @@ class DotaDataset(Dataset):
             )
         if not self.samples:
             raise ValueError(f"{self.folder}: no tile shows enough of any object to train on")
+        before = sum(int((labels.difficult == CUT_AWAY).sum()) for _, labels in pairs)
+        self._left_out["objects cut away at the tiles' borders"] = before
+        self._left_out["tiles without an object"] = len(pairs) - len(self.samples)
         cut = {sample.path for sample in self.samples if sample.is_cut}
         if cut:
             logging.getLogger(__name__).info(
@@ -187,6 +220,27 @@ class DotaDataset(Dataset):
                 "`tools/dota.py split` once makes training faster",
                 len(cut),
             )
+
+    def summary(self) -> DataSummary:
+        """Count what the samples show."""
+        labels = np.concatenate([np.zeros(0, np.int64), *(item.labels for item in self._labels)])
+        flags = np.concatenate([np.zeros(0, np.int64), *(item.difficult for item in self._labels)])
+        counts = np.bincount(labels[flags != CUT_AWAY], minlength=len(self.class_names) + 1)
+        return DataSummary(
+            images=len({sample.source for sample in self.samples}),
+            samples=len(self.samples),
+            classes=dict(zip(self.class_names, counts[1:].tolist(), strict=True))
+            if self.has_labels
+            else None,
+            difficult=int(((flags != 0) & (flags != CUT_AWAY)).sum()),
+            cut_away=int((flags == CUT_AWAY).sum()),
+            empty=sum(not len(item) for item in self._labels) if self.has_labels else 0,
+            left_out=self._left_out,
+        )
+
+    def read_truth(self, image: str) -> list[DotaObject]:
+        """Read the objects of an image that `source_frame` names, in its pixels."""
+        return self._read_labels(self.files.truth_file(image))[0]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -251,18 +305,12 @@ class DotaDataset(Dataset):
         return {"height": sample.height, "width": sample.width, "file_name": sample.path}
 
 
-def _find_images(folder: Path) -> list[Path]:
-    image_folder = folder / "images"
-    if not image_folder.is_dir():
-        raise FileNotFoundError(
-            f"no folder {image_folder}: a data set named dota:FOLDER needs FOLDER/images and "
-            "FOLDER/labelTxt"
-        )
-    return list(by_stem(list_images(image_folder)).values())
+def _tell(message: str) -> None:
+    tell_once(logging.getLogger(__name__), message)
 
 
-def _samples_of(path: Path, tile: int, overlap: int) -> list[DotaSample]:
-    width, height = read_image_size(path)
+def _samples_of(path: Path, width: int, height: int, tile: int, overlap: int) -> list[DotaSample]:
+    """Cut an image file of so many pixels into samples."""
     source, _, tile_x0, tile_y0 = parse_tile_name(path.stem) or (path.stem, 1.0, 0, 0)
     windows = tile_grid(width, height, tile, overlap)
     return [

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_benchmark.dota.annotations import DotaObject, read_labels
+from maskrcnn_benchmark.dota.annotations import DotaObject
 from maskrcnn_benchmark.dota.average_precision import (
     evaluate_matches,
     format_ap,
@@ -88,7 +88,8 @@ def dota_evaluation(
             "split` makes folders that are evaluated on whole images",
             dataset.folder,
         )
-    metrics = _evaluate(_read_truth(dataset, detections), detections, dataset.class_names)
+    truth = {image: dataset.read_truth(image) for image in detections}
+    metrics = _evaluate(truth, detections, dataset.class_names)
     table = _format_metrics(metrics)
     logger.info("%s, %d images\n%s", dataset.folder, len(detections), table)
     if output_folder:
@@ -116,21 +117,6 @@ def _merge_images(
     return {
         image: merge_tiles(parts, dataset.nms_hbb, dataset.nms_obb)
         for image, parts in tiles.items()
-    }
-
-
-def _read_truth(dataset: Any, images: Sequence[str]) -> dict[str, list[DotaObject]]:
-    """Read the labels of the images that are evaluated."""
-    folder = dataset.folder / ("labelTxt-original" if dataset.tiles_are_complete else "labelTxt")
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no folder {folder} with the labels of the whole images: run `tools/dota.py split` "
-            "again, or delete tiles.json to evaluate each tile as an image"
-        )
-    files = {image: folder / f"{image}.txt" for image in images}
-    return {
-        image: read_labels(file, dataset.class_names) if file.is_file() else []
-        for image, file in files.items()
     }
 
 

@@ -1,0 +1,94 @@
+"""What a data set holds, in some lines that training, evaluation and `dota.py split` open with."""
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LINE_LENGTH = 100
+UNLABELLED = "images without a label file"
+
+
+@dataclass
+class DataSummary:
+    """Counts of a data set; a sample is what the network is shown at a time.
+
+    Attributes:
+        images: images that samples are made of.
+        samples: tiles, or images that are not cut.
+        classes: objects per class, over all samples; an object that several tiles show counts in
+            each. None where there are no labels.
+        difficult: how many of the objects are marked as difficult.
+        cut_away: objects of which a sample shows too little (difficult 2), not among the others.
+        empty: samples that show no object.
+        left_out: what is not in the samples, by its name: how much.
+    """
+
+    images: int
+    samples: int
+    classes: Mapping[str, int] | None
+    difficult: int = 0
+    cut_away: int = 0
+    empty: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def describe(self, title: str, more: Sequence[str] = ()) -> str:
+        """Lay the counts out as text.
+
+        Args:
+            title: what the data set is called.
+            more: lines to add, such as "scale: 1.00".
+        """
+        lines = [f"{title}: {self.images:,} images"]
+        if self.samples != self.images:
+            lines[0] += f" in {self.samples:,} samples"
+        if self.classes is None:
+            lines[0] += ", no labels"
+        else:
+            lines[0] += f", {sum(self.classes.values()):,} objects"
+            lines.append("classes: " + (_counts(self.classes, "{name} {count:,}") or "none"))
+        if self.difficult:
+            lines[0] += f" ({self.difficult:,} of them difficult)"
+        if self.empty:
+            lines.append(f"empty: {self.empty:,} samples show no object")
+        if self.cut_away:
+            lines.append(f"cut away: {self.cut_away:,} objects at the samples' borders")
+        left_out = {name: count for name, count in self.left_out.items() if count}
+        if left_out:
+            lines.append("left out: " + _counts(left_out, "{count:,} {name}"))
+        return "\n  ".join(_wrapped([*lines, *more]))
+
+
+def _counts(counts: Mapping[str, int], form: str) -> str:
+    return ", ".join(form.format(name=name, count=count) for name, count in counts.items())
+
+
+def _wrapped(lines: Sequence[str]) -> list[str]:
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(
+            line, LINE_LENGTH - 4, subsequent_indent="  ", break_long_words=False
+        )
+    ]
+
+
+def summarize_tiles(folder: str | Path) -> DataSummary:
+    """Count what a folder holds that `dota.split` made, from its tiles.json."""
+    plan = json.loads((Path(folder) / "tiles.json").read_text(encoding="utf-8"))
+    entries = list(plan["sources"].values())
+    labels = [entry["labels"] for entry in entries if entry["labels"] is not None]
+    classes: Counter[str] = Counter()
+    for counts in labels:
+        classes.update(counts["classes"])
+    return DataSummary(
+        images=len(entries),
+        samples=sum(len(entry["tiles"]) for entry in entries),
+        classes=dict(classes.most_common()) if labels else None,
+        difficult=sum(counts["difficult"] for counts in labels),
+        cut_away=sum(counts["cut_away"] for counts in labels),
+        empty=sum(counts["empty"] for counts in labels),
+        left_out={UNLABELLED: len(entries) - len(labels)} if labels else {},
+    )
