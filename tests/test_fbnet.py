@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from tiny_models import made_batch, make_cfg
+from tiny_models import FBNET, made_batch, make_cfg, tiny_fbnet
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.modeling import registry
@@ -16,7 +16,6 @@ from maskrcnn_benchmark.modeling.backbone.fbnet_modeldef import (
     MODEL_ARCH_CHAM,
     add_archs,
 )
-from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 OPS = """
@@ -27,26 +26,12 @@ OPS = """
     ir_k33_e1 ir_k33_e3 ir_k33_e6 ir_k7_e1 ir_k7_e3 ir_k7_e6
     ir_k7_sep_e1 ir_k7_sep_e3 ir_k7_sep_e6
 """.split()
-FASTER = [
-    *("MODEL.BACKBONE.CONV_BODY", "FBNet", "MODEL.FBNET.WIDTH_DIVISOR", 8),
-    *("MODEL.FBNET.SCALE_FACTOR", 0.25, "MODEL.RPN.RPN_HEAD", "FBNet.rpn_head"),
-    *("MODEL.RPN.ANCHOR_SIZES", (16, 32), "MODEL.RPN.ANCHOR_STRIDE", (16,)),
-    *("MODEL.RPN.POST_NMS_TOP_N_TRAIN", 200, "MODEL.RPN.POST_NMS_TOP_N_TEST", 50),
-    *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 64, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 4),
-    *("MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR", "FBNet.roi_head"),
-    *("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 6, "MODEL.FBNET.DET_HEAD_LAST_SCALE", 0.0),
-]
 MASK = [
     *("MODEL.MASK_ON", True, "MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR", False),
     *("MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR", "FBNet.roi_head_mask"),
     *("MODEL.ROI_MASK_HEAD.PREDICTOR", "MaskRCNNConv1x1Predictor"),
     *("MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", 6, "MODEL.ROI_MASK_HEAD.RESOLUTION", 12),
 ]
-
-
-def tiny_fbnet(*options):
-    torch.manual_seed(0)
-    return build_detection_model(make_cfg(*FASTER, *options))
 
 
 # --- blocks
@@ -271,7 +256,7 @@ def test_an_architecture_of_ones_own_comes_as_json():
 
 
 def test_fault_group_norm_is_read_from_where_the_config_has_it():
-    options = [*FASTER, "MODEL.FBNET.SCALE_FACTOR", 1.0, "MODEL.FBNET.RPN_BN_TYPE", "gn"]
+    options = [*FBNET, "MODEL.FBNET.SCALE_FACTOR", 1.0, "MODEL.FBNET.RPN_BN_TYPE", "gn"]
     cfg = make_cfg(*options, "MODEL.GROUP_NORM.NUM_GROUPS", 4)
     head = fbnet.add_rpn_head(cfg, 96, 3)
     assert head[0].head.xif5_0.pw.bn.num_groups == 4
@@ -283,14 +268,14 @@ def test_fault_group_norm_is_read_from_where_the_config_has_it():
 
 
 def test_rpn_head_uses_the_last_blocks():
-    head = fbnet.add_rpn_head(make_cfg(*FASTER, "MODEL.FBNET.RPN_HEAD_BLOCKS", 2), 24, 6)
+    head = fbnet.add_rpn_head(make_cfg(*FBNET, "MODEL.FBNET.RPN_HEAD_BLOCKS", 2), 24, 6)
     assert [name for name, _ in head[0].head.named_children()] == ["xif5_1", "xif5_2"]
     logits, codes = head([torch.randn(2, 24, 4, 5), torch.randn(2, 24, 2, 3)])
     assert logits[1].shape == (2, 6, 2, 3) and codes[0].shape == (2, 24, 4, 5)
     with pytest.raises(ValueError, match="must be at most 3 for this architecture, got 4"):
-        fbnet.add_rpn_head(make_cfg(*FASTER, "MODEL.FBNET.RPN_HEAD_BLOCKS", 4), 24, 6)
+        fbnet.add_rpn_head(make_cfg(*FBNET, "MODEL.FBNET.RPN_HEAD_BLOCKS", 4), 24, 6)
     with pytest.raises(ValueError, match="no stage 'rpn'"):
-        fbnet.add_rpn_head(make_cfg(*FASTER, "MODEL.FBNET.ARCH", "mobilenet_v2"), 24, 6)
+        fbnet.add_rpn_head(make_cfg(*FBNET, "MODEL.FBNET.ARCH", "mobilenet_v2"), 24, 6)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +289,7 @@ def test_rpn_head_uses_the_last_blocks():
 )
 def test_heads_obey_their_keys(extractors, name, prefix):
     cfg = make_cfg(
-        *FASTER,
+        *FBNET,
         *(f"MODEL.FBNET.{prefix}_HEAD_BLOCKS", [0, 1], f"MODEL.FBNET.{prefix}_HEAD_STRIDE", 1),
         *(f"MODEL.FBNET.{prefix}_HEAD_LAST_SCALE", -0.5),
     )

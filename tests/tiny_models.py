@@ -37,6 +37,15 @@ NARROW = [
     *("MODEL.RESNETS.RES2_OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM", 16),
     *("MODEL.ROI_MASK_HEAD.CONV_LAYERS", (8, 8)),
 ]
+FBNET = [
+    *("MODEL.BACKBONE.CONV_BODY", "FBNet", "MODEL.FBNET.WIDTH_DIVISOR", 8),
+    *("MODEL.FBNET.SCALE_FACTOR", 0.25, "MODEL.RPN.RPN_HEAD", "FBNet.rpn_head"),
+    *("MODEL.RPN.ANCHOR_SIZES", (16, 32), "MODEL.RPN.ANCHOR_STRIDE", (16,)),
+    *("MODEL.RPN.POST_NMS_TOP_N_TRAIN", 200, "MODEL.RPN.POST_NMS_TOP_N_TEST", 50),
+    *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 64, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 4),
+    *("MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR", "FBNet.roi_head"),
+    *("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 6, "MODEL.FBNET.DET_HEAD_LAST_SCALE", 0.0),
+]
 
 
 def make_cfg(*options):
@@ -51,6 +60,12 @@ def tiny_mask_rcnn(*options):
     torch.manual_seed(0)
     channels = ["MODEL.RESNETS.BACKBONE_OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 4]
     return build_detection_model(make_cfg(*FPN_BODY, *FPN_MASK, *NARROW, *channels, *options))
+
+
+def tiny_fbnet(*options):
+    """Build a Faster R-CNN with a narrow FBNet, whose BatchNorm learns, for three classes."""
+    torch.manual_seed(0)
+    return build_detection_model(make_cfg(*FBNET, *options))
 
 
 def made_batch(counts=(5, 3), size=(96, 128)):
