@@ -93,7 +93,7 @@ def deform_roi_pooling_with_count(
     part_size = part_size or out_size
     classes = 1 if no_trans else offset.shape[1] // 2
     _check(data, offset, out_channels, classes, no_trans, group_size, part_size, trans_std)
-    batch, _, height, width = data.shape
+    height, width = data.shape[2:]
     cells = torch.arange(out_size, device=data.device)
     if no_trans:
         shift = data.new_zeros(len(rois), 1, 2, out_size, out_size)
@@ -115,18 +115,21 @@ def deform_roi_pooling_with_count(
     plane = plane[..., None, None] * group_size**2 + group[:, None] * group_size + group
     index = (plane[..., None, None] * height + y[..., None]) * width + x[..., None, :]
     weights = y_weights[..., None] * x_weights[..., None, :]  # [K, classes, P, P, 2S, 2S]
-    vectors = data[:, : out_channels * group_size**2]
-    vectors = vectors.reshape(batch, classes, -1, group_size**2, height, width)
-    vectors = vectors.permute(0, 1, 3, 4, 5, 2).flatten(0, 4)  # [.., channels per class]
     pooled = F.embedding_bag(
         index.flatten(4).flatten(0, 3),
-        vectors,
+        _feature_vectors(data[:, : out_channels * group_size**2], classes, group_size),
         per_sample_weights=weights.flatten(4).flatten(0, 3),
         mode="sum",
     )
-    pooled = pooled.view(len(rois), classes, out_size, out_size, vectors.shape[1])
-    count = (x_count * y_count)[:, :, None].expand(-1, -1, vectors.shape[1], -1, -1)
-    return pooled.movedim(-1, 2).flatten(1, 2), count.flatten(1, 2).to(data.dtype)
+    pooled = pooled.view(len(rois), classes, out_size, out_size, out_channels // classes)
+    count = (x_count * y_count).repeat_interleave(out_channels // classes, dim=1)
+    return pooled.movedim(-1, 2).flatten(1, 2), count.to(data.dtype)
+
+
+def _feature_vectors(data: Tensor, classes: int, group_size: int) -> Tensor:
+    """Return the map's feature vectors [N * classes * group_size^2 * H * W, channels per class]."""
+    vectors = data.unflatten(1, (classes, -1, group_size**2))
+    return vectors.permute(0, 1, 3, 4, 5, 2).flatten(0, 4)
 
 
 def _check(
