@@ -1,3 +1,5 @@
+"""RoIAlign (arXiv 1703.06870)."""
+
 import torchvision
 from torch import Tensor, nn
 

@@ -1,3 +1,5 @@
+"""RoI pooling (arXiv 1504.08083)."""
+
 import torchvision
 from torch import Tensor, nn
 

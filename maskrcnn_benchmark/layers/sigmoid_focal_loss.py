@@ -1,3 +1,5 @@
+"""Focal loss of independent sigmoids (arXiv 1708.02002)."""
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,7 +32,7 @@ sigmoid_focal_loss_cuda = sigmoid_focal_loss_cpu
 
 
 class SigmoidFocalLoss(nn.Module):
-    """Focal loss (arXiv 1708.02002) over C independent sigmoids, summed.
+    """Sum of the focal losses of C independent sigmoids per anchor.
 
     Args:
         gamma: exponent that lowers the weight of well-classified anchors; 0: no effect.

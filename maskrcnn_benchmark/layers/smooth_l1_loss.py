@@ -1,3 +1,5 @@
+"""Smooth L1 loss (arXiv 1504.08083)."""
+
 from torch import Tensor
 from torch.nn import functional as F
 

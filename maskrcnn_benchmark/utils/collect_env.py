@@ -1,3 +1,5 @@
+"""Description of the environment for a log."""
+
 import cv2
 import PIL
 import torchvision

@@ -1,3 +1,5 @@
+"""OpenCV's functions that differ between its versions."""
+
 from typing import Any
 
 import cv2

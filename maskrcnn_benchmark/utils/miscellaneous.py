@@ -1,3 +1,5 @@
+"""Small files and folders of a run."""
+
 import json
 import logging
 import os
@@ -15,10 +17,11 @@ def mkdir(path: str | os.PathLike) -> None:
 
 
 def save_labels(dataset_list: Iterable[Any], output_dir: str) -> None:
-    """Write labels.json, {label: class name}, on rank 0.
+    """Write labels.json, {number: class name}, on rank 0.
 
     Args:
-        dataset_list: data sets with the attribute `categories`, {label: class name}.
+        dataset_list: data sets with the attribute `categories`, {number: class name}; the number
+            is the label, except for COCO's sets, where it is the id in the JSON file.
         output_dir: folder of the file.
     """
     if not is_main_process():

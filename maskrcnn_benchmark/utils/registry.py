@@ -1,3 +1,5 @@
+"""Registry of functions and classes by name."""
+
 from collections.abc import Callable
 from typing import Any
 

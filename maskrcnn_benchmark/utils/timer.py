@@ -1,3 +1,5 @@
+"""Measurement of time."""
+
 import datetime
 import time
 

@@ -86,13 +86,7 @@ def write_toy_set(
         )
     folder = Path(folder)
     names = [f"T{number:04d}" for number in range(images)]
-    others = {path.stem for path in (folder / "images").glob("[!.]*")} - set(names)
-    if others:
-        raise ValueError(
-            f"{folder}: holds other images, {sorted(others)[0]} for one; name a new folder"
-        )
-    for part in ("images", "labelTxt"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    _make_folders(folder, names)
     for number, name in enumerate(names):
         image, labels = draw_scene(np.random.default_rng([seed, number]), width, height, objects)
         if len(labels) < objects:
@@ -101,6 +95,17 @@ def write_toy_set(
         write_labels(folder / "labelTxt" / f"{name}.txt", labels)
         write_image(path, image)
         yield path
+
+
+def _make_folders(folder: Path, names: list[str]) -> None:
+    """Make images/ and labelTxt/; refuse a folder with images of other names."""
+    others = {path.stem for path in (folder / "images").glob("[!.]*")} - set(names)
+    if others:
+        raise ValueError(
+            f"{folder}: holds other images, {sorted(others)[0]} for one; name a new folder"
+        )
+    for part in ("images", "labelTxt"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
 
 
 def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

@@ -1,3 +1,5 @@
+"""Modules of deformable convolution (arXiv 1703.06211, 1811.11168)."""
+
 import math
 
 import torch

@@ -1,3 +1,5 @@
+"""Modules of deformable RoI pooling (arXiv 1703.06211)."""
+
 import torch
 from torch import Tensor, nn
 

@@ -1,3 +1,5 @@
+"""Backbones by the names of MODEL.BACKBONE.CONV_BODY."""
+
 from collections import OrderedDict
 
 from torch import nn
@@ -59,6 +61,7 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
 
 
 def _with_fpn(cfg: CfgNode, body: nn.Module, first_level: int, top_blocks: nn.Module) -> nn.Module:
+    """Build an FPN on the stages of `body` from `first_level` on, and join the two."""
     out_channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
     levels = (cfg.MODEL.RESNETS.RES2_OUT_CHANNELS * 2**i for i in range(4))
     fpn = fpn_module.FPN(
@@ -71,6 +74,7 @@ def _with_fpn(cfg: CfgNode, body: nn.Module, first_level: int, top_blocks: nn.Mo
 
 
 def _backbone(out_channels: int, **parts: nn.Module) -> nn.Module:
+    """Join the parts in sequence; their names are in the state-dict keys."""
     model = nn.Sequential(OrderedDict(parts))
     model.out_channels = out_channels
     return model

@@ -1,3 +1,5 @@
+"""Feature pyramid network (arXiv 1612.03144)."""
+
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
@@ -5,7 +7,7 @@ from torch.nn import functional as F
 
 
 class FPN(nn.Module):
-    """Feature pyramid (arXiv 1612.03144) over consecutive feature maps.
+    """Feature pyramid over consecutive feature maps.
 
     Args:
         in_channels_list: channels of each of the body's maps, finest first; 0: leave that map out.
