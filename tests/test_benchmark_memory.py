@@ -54,3 +54,20 @@ def test_keypoints_are_refused():
     cfg = load_config("configs/e2e_keypoint_rcnn_R_50_FPN_1x.yaml", [])
     with pytest.raises(ValueError, match="KEYPOINT_ON"):
         next(memory_table(cfg, objects=5))
+
+
+def test_half_precision_holds_half_of_the_activations():
+    # three results of 4 x 30 x 20 numbers, each kept for the gradient of the next layer's weights
+    layers = torch.nn.Sequential(*(torch.nn.Conv2d(4, 4, 3, padding=1) for _ in range(3)))
+    image = torch.randn(1, 4, 30, 20)
+    held = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        live = LiveTensors()
+        with live, torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            result = layers(image)
+        assert result.dtype == dtype
+        held[dtype] = live.held
+    activation, weights = 4 * 30 * 20, 3 * 4 * 4 * 9
+    assert held[torch.float32] == 4 * 3 * activation
+    # the backward pass needs the image and the weights as they were cast, but no bias
+    assert held[torch.bfloat16] == 2 * (4 * activation + weights)

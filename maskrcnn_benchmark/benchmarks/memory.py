@@ -6,10 +6,11 @@ beside them there: the workspaces of single operators, the allocator's gaps, CUD
 
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from maskrcnn_benchmark.benchmarks.crowd import make_crowd
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -21,6 +22,14 @@ from maskrcnn_benchmark.utils.precision import autocast
 
 CPU = torch.device("cpu")
 STEPS = 2  # the optimizer makes the momentum at the end of the first
+HALF = (torch.float16, torch.bfloat16)
+# many CPUs take minutes for these in half precision
+SLOW_IN_HALF = (
+    torch.ops.aten.convolution.default,
+    torch.ops.aten.convolution_backward.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.mm.default,
+)
 
 
 class LiveTensors(TorchDispatchMode):
@@ -37,7 +46,12 @@ class LiveTensors(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
+        half = [x.dtype for x in tree_leaves(args) if torch.is_tensor(x) and x.dtype in HALF]
+        if half and func in SLOW_IN_HALF:
+            result = func(*_cast(args, torch.float32), **(kwargs or {}))
+            result = _cast(result, half[0])
+        else:
+            result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 self.add(leaf)
@@ -55,6 +69,11 @@ class LiveTensors(TorchDispatchMode):
     def _remove(self, key: int, size: int) -> None:
         self._known.remove(key)
         self.held -= size
+
+
+def _cast(values: Any, dtype: torch.dtype) -> Any:
+    """Return values with all tensors in them as another type."""
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.to(dtype), values)
 
 
 def memory_table(cfg, objects: int) -> Iterator[str]:
