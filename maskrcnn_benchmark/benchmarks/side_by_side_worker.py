@@ -96,6 +96,7 @@ def make_step(task, config_file, weights):
 
 
 def main():
+    """Print the first result, then the seconds of a step for each line of input."""
     step = make_step(*sys.argv[1:])
     torch.manual_seed(0)
     result = step()
