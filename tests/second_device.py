@@ -16,6 +16,7 @@ from collections import Counter
 
 import pytest
 import torch
+import torchvision  # noqa: F401  (for its operators)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 

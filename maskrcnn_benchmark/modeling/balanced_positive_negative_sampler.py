@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from maskrcnn_benchmark.modeling.utils import nonzero_each
+
 
 class BalancedPositiveNegativeSampler:
     """Draw at random a fixed number per image, with at most a given share of positives.
@@ -28,20 +30,27 @@ class BalancedPositiveNegativeSampler:
         Returns:
             Boolean masks (M,) per image of the positives drawn, and of the negatives drawn.
         """
+        candidates = [mask for labels in matched_idxs for mask in (labels >= 1, labels == 0)]
+        indices = nonzero_each(candidates) if candidates else []
         most_positives = int(self.batch_size_per_image * self.positive_fraction)
         positives, negatives = [], []
-        for labels in matched_idxs:
+        for labels, positive, negative in zip(
+            matched_idxs, indices[::2], indices[1::2], strict=True
+        ):
             # positives first: the draws then follow the original's for the same seed
-            drawn, number = _draw(labels >= 1, most_positives)
-            positives.append(drawn)
-            negatives.append(_draw(labels == 0, self.batch_size_per_image - number)[0])
+            drawn = _draw(positive, most_positives)
+            positives.append(_mask_of(drawn, labels))
+            drawn = _draw(negative, self.batch_size_per_image - len(drawn))
+            negatives.append(_mask_of(drawn, labels))
         return positives, negatives
 
 
-def _draw(candidates: torch.Tensor, most: int) -> tuple[torch.Tensor, int]:
-    """Return a mask of at most `most` of the candidates, and how many they are."""
-    indices = candidates.nonzero().squeeze(1)
-    chosen = indices[torch.randperm(len(indices), device=indices.device)[:most]]
-    mask = torch.zeros_like(candidates)
-    mask[chosen] = True
-    return mask, len(chosen)
+def _draw(indices: torch.Tensor, most: int) -> torch.Tensor:
+    """Return at most `most` of the indices, at random."""
+    return indices[torch.randperm(len(indices), device=indices.device)[:most]]
+
+
+def _mask_of(indices: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    mask = torch.zeros_like(like, dtype=torch.bool)
+    mask[indices] = True
+    return mask

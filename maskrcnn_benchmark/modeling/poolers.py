@@ -3,12 +3,13 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers import ROIAlign
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
-from .utils import cat
+from .utils import cat, nonzero_each
 
 
 class LevelMapper:
@@ -42,7 +43,7 @@ class Pooler(nn.Module):
     Args:
         output_size: (height, width) of the pooled grid, cells.
         scales: feature pixels / image pixels of each level, each half of the one before.
-        sampling_ratio: samples a side of a cell; 0 adapts to the box.
+        sampling_ratio: samples per side of a cell; 0 adapts to the box.
     """
 
     def __init__(self, output_size: tuple[int, int], scales: list[float], sampling_ratio: int):
@@ -56,17 +57,14 @@ class Pooler(nn.Module):
 
     def convert_to_roi_format(self, boxes: list[BoxList]) -> Tensor:
         """Return [R, 5] rows of (image index, x1, y1, x2, y2)."""
-        xyxy = cat([b.bbox for b in boxes])
-        image_index = torch.arange(len(boxes), dtype=xyxy.dtype, device=xyxy.device)
-        counts = torch.tensor([len(b) for b in boxes], device=xyxy.device)
-        return torch.cat([image_index.repeat_interleave(counts)[:, None], xyxy], dim=1)
+        return torch.cat([F.pad(b.bbox, (1, 0), value=i) for i, b in enumerate(boxes)])
 
     def forward(self, x: list[Tensor], boxes: list[BoxList]) -> Tensor:
         """Pool.
 
         Args:
-            x: feature maps [N, C, H, W], one a level.
-            boxes: one BoxList an image.
+            x: feature maps [N, C, H, W], one per level.
+            boxes: one BoxList per image.
 
         Returns:
             [sum of boxes, C, height, width], in the order of the boxes.
@@ -76,8 +74,9 @@ class Pooler(nn.Module):
             return self.poolers[0](x[0], rois)
         levels = self.map_levels(boxes)
         pooled = x[0].new_zeros(len(rois), x[0].shape[1], *self.output_size)
-        for index, (features, pooler) in enumerate(zip(x, self.poolers, strict=False)):
-            here = (levels == index).nonzero().squeeze(1)
+        rows = nonzero_each([levels == index for index in range(len(self.poolers))])
+        # the pyramid may have levels above the last that is pooled from
+        for features, pooler, here in zip(x, self.poolers, rows, strict=False):
             pooled[here] = pooler(features, rois[here]).to(pooled.dtype)
         return pooled
 

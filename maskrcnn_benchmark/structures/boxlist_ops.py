@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from maskrcnn_benchmark.layers import nms as _box_nms
+from maskrcnn_benchmark.layers.nms import nms_per_group
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.crowd import get_policy, one_thread
 from maskrcnn_benchmark.structures.pairwise_iou import PAIR_BYTES, blocks, pairwise_iou
@@ -30,6 +31,31 @@ def boxlist_nms(
     corners = boxlist.convert("xyxy")
     keep = _box_nms(corners.bbox, corners.get_field(score_field), nms_thresh)
     return boxlist[keep[:max_proposals] if max_proposals > 0 else keep]
+
+
+def boxlist_nms_per_group(
+    boxlist: BoxList,
+    groups: torch.Tensor,
+    nms_thresh: float,
+    max_per_group: int = 0,
+    score_field: str = "scores",
+) -> BoxList:
+    """Drop the boxes that overlap a better one of their group, in one call for all groups.
+
+    Args:
+        boxlist: N boxes with scores.
+        groups: (N,) int64, >= 0, classes or pyramid levels for example.
+        nms_thresh: IoU above which the worse box goes; <= 0: nothing is dropped.
+        max_per_group: if > 0, how many of a group's best are kept at most.
+        score_field: name of the field that holds the scores.
+
+    Returns:
+        The boxes that stay, by group, within a group by falling score.
+    """
+    if nms_thresh <= 0:
+        return boxlist[groups.sort(stable=True).indices]
+    boxes, scores = boxlist.convert("xyxy").bbox, boxlist.get_field(score_field)
+    return boxlist[nms_per_group(boxes, scores, groups, nms_thresh, max_per_group)]
 
 
 def remove_small_boxes(boxlist: BoxList, min_size: float) -> BoxList:
@@ -73,7 +99,7 @@ def boxlist_iou(boxlist1: BoxList, boxlist2: BoxList) -> torch.Tensor:
 
 
 def valid_ground_truth(target: BoxList) -> torch.Tensor:
-    """Say which ground-truth boxes can be matched at all.
+    """Return which ground-truth boxes can be matched at all.
 
     Args:
         target: N boxes.

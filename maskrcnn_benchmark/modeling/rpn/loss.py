@@ -12,6 +12,7 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 )
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.matcher import Matcher, gather_matched
+from maskrcnn_benchmark.modeling.utils import nonzero_each
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
 
@@ -19,11 +20,11 @@ from .utils import concat_box_prediction_layers
 
 
 class RPNLossComputation:
-    """Matches anchors with ground truth, samples some of them, and computes both losses.
+    """Match anchors with ground truth, sample some of them, and compute both losses.
 
     Args:
         proposal_matcher, fg_bg_sampler, box_coder: the parts, see their modules.
-        generate_labels_func: from matched targets (field "matched_idxs") to a label an anchor.
+        generate_labels_func: from matched targets (field "matched_idxs") to one label per anchor.
     """
 
     def __init__(
@@ -75,16 +76,15 @@ class RPNLossComputation:
         """Return the objectness loss and the box loss, scalars.
 
         Args:
-            anchors: an inner list an image, a BoxList a level.
-            objectness: logits [N, A, H, W] a level.
-            box_regression: codes [N, A * 4, H, W] a level.
-            targets: ground truth, one BoxList an image.
+            anchors: one list per image of one BoxList per level.
+            objectness: logits [N, A, H, W] per level.
+            box_regression: codes [N, A * 4, H, W] per level.
+            targets: ground truth, one BoxList per image.
         """
         per_image = [cat_boxlist(levels) for levels in anchors]
         label_list, code_list = self.prepare_targets(per_image, targets)
         positive_masks, negative_masks = self.fg_bg_sampler(label_list)
-        positive = torch.cat(positive_masks).nonzero().squeeze(1)
-        negative = torch.cat(negative_masks).nonzero().squeeze(1)
+        positive, negative = nonzero_each([torch.cat(positive_masks), torch.cat(negative_masks)])
         sampled = torch.cat([positive, negative])
         count = max(sampled.numel(), 1)  # an image smaller than every anchor samples none
 

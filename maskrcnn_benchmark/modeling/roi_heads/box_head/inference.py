@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.boxlist_ops import boxlist_nms, cat_boxlist
+from maskrcnn_benchmark.structures.boxlist_ops import boxlist_nms_per_group
 
 
 class DetectionLimit:
-    """Keeps an image's best detections, more where scores tie with the last of them.
+    """Keep an image's best detections, more where scores tie with the last of them.
 
     Args:
         key: the config's key of the limit, which the log names the first time that boxes go.
@@ -39,14 +39,14 @@ class DetectionLimit:
 
 
 class PostProcessor(nn.Module):
-    """Decodes the boxes, drops low scores, suppresses overlaps class by class, keeps the best.
+    """Decode the boxes, drop low scores, suppress overlaps within each class, keep the best.
 
     Args:
         score_thresh: lowest score.
         nms: IoU.
-        detections_per_img: upper limit for an image; 0 or less: none. Reaching it is logged, once.
+        detections_per_img: upper limit per image; 0 or less: none. Reaching it is logged, once.
         box_coder: default: weights 10, 10, 5, 5.
-        cls_agnostic_bbox_reg: the codes are for (background, object) instead of every class.
+        cls_agnostic_bbox_reg: the codes are for (background, object) instead of each class.
         bbox_aug_enabled: return every (box, class) pair; the augmentation filters them later.
     """
 
@@ -69,12 +69,11 @@ class PostProcessor(nn.Module):
         self._limit = DetectionLimit("MODEL.ROI_HEADS.DETECTIONS_PER_IMG")
 
     def forward(self, x: tuple[Tensor, Tensor], boxes: list[BoxList]) -> list[BoxList]:
-        """Return the detections of every image, with the fields "scores" and "labels" (int64, from
-        1).
+        """Return each image's detections, with the fields "scores" and "labels" (int64, from 1).
 
         Args:
             x: class logits [P, classes] and box codes [P, 4 * classes] of all images.
-            boxes: the proposals, one BoxList an image.
+            boxes: the proposals, one BoxList per image.
         """
         class_logits, box_codes = x
         num_classes = class_logits.shape[1]
@@ -116,16 +115,14 @@ class PostProcessor(nn.Module):
         """Return the detections among all (proposal, class) pairs; class 0 is the background."""
         boxes = boxlist.bbox.view(-1, num_classes, 4)
         scores = boxlist.get_field("scores").view(-1, num_classes)
-        above = scores > self.score_thresh
-        kept = []
-        for label in range(1, num_classes):
-            rows = above[:, label].nonzero().squeeze(1)
-            found = BoxList(boxes[rows, label], boxlist.size, mode="xyxy")
-            found.add_field("scores", scores[rows, label])
-            found = boxlist_nms(found, self.nms)
-            found.add_field("labels", torch.full_like(found.bbox[:, 0], label, dtype=torch.int64))
-            kept.append(found)
-        return self._limit(cat_boxlist(kept), self.detections_per_img)
+        above = scores[:, 1:] > self.score_thresh
+        column, row = above.T.nonzero(as_tuple=True)  # class by class
+        labels = column + 1
+        found = BoxList(boxes[row, labels], boxlist.size, mode="xyxy")
+        found.add_field("scores", scores[row, labels])
+        found.add_field("labels", labels)
+        found = boxlist_nms_per_group(found, labels, self.nms)
+        return self._limit(found, self.detections_per_img)
 
 
 def make_roi_box_post_processor(cfg) -> PostProcessor:

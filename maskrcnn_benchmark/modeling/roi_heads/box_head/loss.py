@@ -10,13 +10,12 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 )
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.matcher import Matcher, gather_matched
-from maskrcnn_benchmark.modeling.utils import cat, check_labels
+from maskrcnn_benchmark.modeling.utils import cat, nonzero_each, object_rows
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
 class FastRCNNLossComputation:
-    """Labels and samples proposals (`subsample`), then computes the losses of those it sampled
-    (call).
+    """Label and sample proposals (`subsample`), then compute the losses of those sampled (call).
 
     Args:
         proposal_matcher, fg_bg_sampler, box_coder: the parts, see their modules.
@@ -62,13 +61,13 @@ class FastRCNNLossComputation:
         """
         labels, codes = self.prepare_targets(proposals, targets)
         positive_masks, negative_masks = self.fg_bg_sampler(labels)
+        masks = zip(positive_masks, negative_masks, strict=True)
+        rows = nonzero_each([positive | negative for positive, negative in masks])
         sampled = []
-        for proposal, label, code, positive, negative in zip(
-            proposals, labels, codes, positive_masks, negative_masks, strict=True
-        ):
+        for proposal, label, code, chosen in zip(proposals, labels, codes, rows, strict=True):
             proposal.add_field("labels", label)
             proposal.add_field("regression_targets", code)
-            sampled.append(proposal[(positive | negative).nonzero().squeeze(1)])
+            sampled.append(proposal[chosen])
         self._proposals = sampled
         return sampled
 
@@ -89,9 +88,7 @@ class FastRCNNLossComputation:
         logits, predicted = cat(class_logits), cat(box_regression)
         labels = cat([p.get_field("labels") for p in self._proposals])
         codes = cat([p.get_field("regression_targets") for p in self._proposals])
-        check_labels(labels, logits.shape[1] - 1, "MODEL.ROI_BOX_HEAD.NUM_CLASSES")
-
-        positive = (labels > 0).nonzero().squeeze(1)
+        positive = object_rows(labels, logits.shape[1] - 1, "MODEL.ROI_BOX_HEAD.NUM_CLASSES")
         code_class = labels[positive]
         if self.cls_agnostic_bbox_reg:
             code_class = torch.ones_like(code_class)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.layers import SigmoidFocalLoss, smooth_l1_loss
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.utils import check_labels
+from maskrcnn_benchmark.modeling.utils import object_rows
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
 
@@ -17,7 +17,7 @@ from ..utils import concat_box_prediction_layers
 
 
 class RetinaNetLossComputation(RPNLossComputation):
-    """Matches anchors with ground truth as the RPN does; every matched or background anchor counts.
+    """Match anchors with ground truth as the RPN does; every matched or background anchor counts.
 
     Args:
         proposal_matcher, box_coder: the parts, see their modules.
@@ -53,10 +53,10 @@ class RetinaNetLossComputation(RPNLossComputation):
         """Return the class loss and the box loss, scalars.
 
         Args:
-            anchors: an inner list an image, a BoxList a level.
-            box_cls: logits [N, A * classes, H, W] a level, the background not among the classes.
-            box_regression: codes [N, A * 4, H, W] a level.
-            targets: ground truth with the field "labels", one BoxList an image.
+            anchors: one list per image of one BoxList per level.
+            box_cls: logits [N, A * classes, H, W] per level, the background not among the classes.
+            box_regression: codes [N, A * 4, H, W] per level.
+            targets: ground truth with the field "labels", one BoxList per image.
 
         Raises:
             ValueError: the ground truth has classes that the model does not have.
@@ -64,10 +64,8 @@ class RetinaNetLossComputation(RPNLossComputation):
         per_image = [cat_boxlist(levels) for levels in anchors]
         label_list, code_list = self.prepare_targets(per_image, targets)
         labels, codes = torch.cat(label_list), torch.cat(code_list)
-        positive = (labels > 0).nonzero().squeeze(1)
         logits, predicted = concat_box_prediction_layers(box_cls, box_regression)
-        check_labels(labels, logits.shape[1], "MODEL.RETINANET.NUM_CLASSES")
-
+        positive = object_rows(labels, logits.shape[1], "MODEL.RETINANET.NUM_CLASSES")
         class_loss = self.box_cls_loss_func(logits, labels.int())
         box_loss = smooth_l1_loss(
             predicted[positive], codes[positive], beta=self.bbox_reg_beta, size_average=False
