@@ -1,4 +1,4 @@
-"""Install the package; its requirements are listed here and nowhere else.
+"""Install the package; its requirements are listed here alone.
 
 OpenCV comes as four distributions that overwrite each other's files, so the one that is installed
 is required. If there is none, opencv-python-headless is required, since the others need libGL,
