@@ -13,7 +13,7 @@ from torch import nn
 
 from maskrcnn_benchmark.config import cfg as global_cfg
 from maskrcnn_benchmark.modeling.backbone import build_backbone
-from maskrcnn_benchmark.solver import WarmupMultiStepLR
+from maskrcnn_benchmark.solver import WarmupMultiStepLR, make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils import checkpoint
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpointer
 
@@ -109,6 +109,117 @@ def test_only_the_writing_process_with_a_folder_writes(tmp_path):
     Checkpointer(model, save_dir=str(tmp_path), save_to_disk=False).save("model")
     Checkpointer(model, save_dir="", save_to_disk=True).save("model")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- resuming under other settings
+
+
+def _detector_training(folder, *options):
+    """Two layers trained as train_net trains, as (model, optimizer, scheduler, checkpointer)."""
+    cfg = global_cfg.clone()
+    cfg.merge_from_list(["SOLVER.STEPS", (3, 5), "SOLVER.WARMUP_ITERS", 2, *options])
+    model = _training()[0]
+    optimizer = make_optimizer(cfg, model)
+    scheduler = make_lr_scheduler(cfg, optimizer)
+    checkpointer = DetectronCheckpointer(cfg, model, optimizer, scheduler, str(folder), True)
+    return model, optimizer, scheduler, checkpointer
+
+
+def test_fault_resuming_ignored_changed_settings(tmp_path, caplog):
+    *parts, checkpointer = _detector_training(tmp_path)
+    _train(*parts, 4)
+    checkpointer.save("model_0000004", iteration=4, rng=[7])
+    saved = torch.load(tmp_path / "model_0000004.pth")
+    changed = [
+        *("SOLVER.BASE_LR", 0.02, "SOLVER.BIAS_LR_FACTOR", 3, "SOLVER.STEPS", (4, 7)),
+        *("SOLVER.GAMMA", 0.5, "SOLVER.MOMENTUM", 0.8, "SOLVER.WEIGHT_DECAY", 0.001),
+        *("INPUT.MIN_SIZE_TRAIN", (600,), "OUTPUT_DIR", "elsewhere", "MODEL.WEIGHT", "a.pth"),
+    ]
+    model, optimizer, scheduler, checkpointer = _detector_training(tmp_path, *changed)
+    with caplog.at_level(logging.INFO):
+        assert checkpointer.load() == {"iteration": 4, "rng": [7]}
+    groups = optimizer.param_groups
+    # weight and bias of each layer at iteration 4, which is a step: 0.02 * 0.5, 0.02 * 3 * 0.5
+    assert [group["lr"] for group in groups] == pytest.approx([0.01, 0.03, 0.01, 0.03])
+    assert [group["weight_decay"] for group in groups] == [0.001, 0, 0.001, 0]
+    assert {group["momentum"] for group in groups} == {0.8}
+    for number, parameter in enumerate(model.parameters()):
+        momentum = saved["optimizer"]["state"][number]["momentum_buffer"]
+        assert torch.equal(optimizer.state[parameter]["momentum_buffer"], momentum)
+    (line,) = [r.getMessage() for r in caplog.records if "settings differ" in r.getMessage()]
+    assert line.startswith("7 settings differ from those of the checkpoint's run")
+    assert sorted(line.split("count: ")[1].split("; ")) == [
+        "INPUT.MIN_SIZE_TRAIN: (800,) -> (600,)",
+        "SOLVER.BASE_LR: 0.001 -> 0.02",
+        "SOLVER.BIAS_LR_FACTOR: 2 -> 3",
+        "SOLVER.GAMMA: 0.1 -> 0.5",
+        "SOLVER.MOMENTUM: 0.9 -> 0.8",
+        "SOLVER.STEPS: (3, 5) -> (4, 7)",
+        "SOLVER.WEIGHT_DECAY: 0.0005 -> 0.001",
+    ]
+    _train(model, optimizer, scheduler, 3)
+    assert groups[0]["lr"] == pytest.approx(0.005)  # iteration 7, the second step
+
+
+def test_the_same_settings_resume_to_the_last_bit_and_list_nothing(tmp_path, caplog):
+    *parts, checkpointer = _detector_training(tmp_path)
+    _train(*parts, 4)
+    checkpointer.save("model_0000004", iteration=4)
+    _train(*parts, 3)
+    *again, checkpointer = _detector_training(tmp_path)
+    with caplog.at_level(logging.INFO):
+        checkpointer.load()
+    assert "settings differ" not in caplog.text
+    _train(*again, 3)
+    assert _same(parts[0], again[0])
+
+
+def test_another_seed_takes_its_own_random_draws(tmp_path):
+    _detector_training(tmp_path)[3].save("model_0000004", iteration=4, rng=[7])
+    assert _detector_training(tmp_path, "SOLVER.SEED", 5)[3].load() == {"iteration": 4}
+
+
+def test_evaluation_of_a_checkpoint_lists_no_changes(tmp_path, caplog):
+    _detector_training(tmp_path)[3].save("model_0000004", iteration=4)
+    cfg = global_cfg.clone()
+    cfg.merge_from_list(["OUTPUT_DIR", str(tmp_path), "SOLVER.BASE_LR", 0.5])
+    with caplog.at_level(logging.INFO):
+        checkpoint.load_trained(cfg, _training(seed=1)[0], "", use_latest=True)
+    assert "Resuming from" in caplog.text and "settings differ" not in caplog.text
+
+
+def test_a_run_of_the_original_resumes_under_other_settings(tmp_path, caplog):
+    """Its checkpoints record no settings; the solver's are read from the states."""
+    *parts, checkpointer = _detector_training(tmp_path)
+    _train(*parts, 4)
+    checkpointer.save("model_0000004", iteration=4)
+    saved = torch.load(tmp_path / "model_0000004.pth")
+    del saved["settings"], saved["channel_order"]
+    saved["scheduler"] = {k: v for k, v in saved["scheduler"].items() if k in _OLD_SCHEDULER}
+    torch.save(saved, tmp_path / "model_0000004.pth")
+    for options, told in (
+        ([], None),
+        (
+            ["SOLVER.BASE_LR", 0.02, "SOLVER.WARMUP_METHOD", "constant", "SOLVER.STEPS", (9,)],
+            "3 settings differ from those of the checkpoint's run, and those of now count: "
+            "SOLVER.BASE_LR and BASE_LR * BIAS_LR_FACTOR: (0.001, 0.002) -> (0.02, 0.04); "
+            "SOLVER.STEPS: (3, 5) -> (9,); SOLVER.WARMUP_METHOD: 'linear' -> 'constant'",
+        ),
+        (
+            ["SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.MOMENTUM", 0.5],
+            "2 settings differ from those of the checkpoint's run, and those of now count: "
+            "SOLVER.MOMENTUM: 0.9 -> 0.5; "
+            "SOLVER.WEIGHT_DECAY and WEIGHT_DECAY_BIAS: (0.0005, 0) -> (0.1, 0)",
+        ),
+    ):
+        caplog.clear()
+        _, optimizer, _, checkpointer = _detector_training(tmp_path, *options)
+        with caplog.at_level(logging.INFO):
+            assert checkpointer.load() == {"iteration": 4}
+        lines = [r.getMessage() for r in caplog.records if "settings differ" in r.getMessage()]
+        assert lines == ([told] if told else [])
+        rate = 0.02 if "SOLVER.BASE_LR" in options else 0.001 * 0.1
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
 # --- last_checkpoint

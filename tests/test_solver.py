@@ -49,6 +49,21 @@ def test_schedule_continues_from_its_state():
     assert begun + _rates(second, 3) == whole  # to the last bit
 
 
+def test_fault_a_resumed_schedule_ignored_its_new_settings():
+    def make(rate, *settings):
+        return WarmupMultiStepLR(
+            torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=rate), *settings
+        )
+
+    old = make(0.3, (4, 6), 0.1, 0.5, 3)
+    _rates(old, 5)
+    new = make(0.2, (7,), 0.5, 0.1, 6, "constant")
+    new.load_state_dict(old.state_dict())
+    # iteration 5 of the new schedule: warm-up 0.2 * 0.1, from 6 on 0.2, from 7 on 0.2 * 0.5
+    assert _rates(new, 4) == pytest.approx([0.02, 0.2, 0.1, 0.1])
+    assert new.get_last_lr() == [new.optimizer.param_groups[0]["lr"]]
+
+
 def test_schedule_refuses_nonsense():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     with pytest.raises(ValueError, match=r"must increase, got \(7, 5\)"):

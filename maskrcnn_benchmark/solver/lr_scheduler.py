@@ -1,5 +1,6 @@
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -45,6 +46,22 @@ class WarmupMultiStepLR(torch.optim.lr_scheduler.LRScheduler):
         decay = self.gamma ** bisect_right(self.milestones, self.last_epoch)
         # In this order: the rounding is the original's.
         return [base * warmup * decay for base in self.base_lrs]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on at a saved schedule's iteration, with this one's own settings.
+
+        A resumed run follows its config: where the settings are the saved ones, so are the rates,
+        bit for bit.
+
+        Args:
+            state_dict: of `state_dict()`, here or in the original; "last_epoch" is read.
+        """
+        self.last_epoch = state_dict["last_epoch"]
+        self._step_count = self.last_epoch + 1
+        self._last_lr = self.get_lr()
+        settings = zip(self.base_lrs, self._last_lr, strict=True)
+        for group, (base, lr) in zip(self.optimizer.param_groups, settings, strict=True):
+            group["initial_lr"], group["lr"] = base, lr
 
     def _warmup(self) -> float:
         if self.last_epoch >= self.warmup_iters:

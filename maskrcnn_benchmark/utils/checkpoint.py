@@ -12,6 +12,14 @@ from yacs.config import CfgNode
 
 from maskrcnn_benchmark.utils.atomic_write import written_whole
 from maskrcnn_benchmark.utils.c2_model_loading import load_c2_format
+from maskrcnn_benchmark.utils.changed_settings import (
+    Changes,
+    compare_settings,
+    compare_states,
+    list_changes,
+    load_optimizer_state,
+    plain_settings,
+)
 from maskrcnn_benchmark.utils.imports import import_file
 from maskrcnn_benchmark.utils.model_serialization import LoadReport, load_state_dict
 from maskrcnn_benchmark.utils.model_zoo import cache_url
@@ -24,11 +32,15 @@ class Checkpointer:
     """Writes checkpoints whole or not at all, and tells resuming from starting with weights.
 
     The folder's "last_checkpoint" holds the path of the newest one. `resumed` says whether the
-    last `load` took that one.
+    last `load` took that one. Resuming follows the settings of now: of the optimizer it takes the
+    momentum, of a WarmupMultiStepLR the iteration, and lists in the log what was set otherwise.
 
     Args:
+        model: wrapped in DistributedDataParallel or not.
+        optimizer, scheduler: saved and resumed along with it, where they are given.
         save_dir: the run's folder; empty: nothing is saved or resumed.
         save_to_disk: whether this process writes (rank 0 does).
+        logger: where the lines go; the module's own by default.
     """
 
     def __init__(
@@ -73,6 +85,7 @@ class Checkpointer:
         Args:
             f: weights to start from; empty: the model stays as it is.
             use_latest: False: take `f` although a last_checkpoint exists.
+
         Returns:
             what else `save` was given, when resuming; {} when only weights were loaded.
         """
@@ -106,16 +119,31 @@ class Checkpointer:
         try:
             if report.misfits:
                 raise ValueError(f"other shapes of {', '.join(report.misfits)}")
-            for part in ("optimizer", "scheduler"):
-                state, owner = checkpoint.pop(part, None), getattr(self, part)
-                if state is not None and owner is not None:
-                    owner.load_state_dict(state)
+            changes = self._load_states(checkpoint)
         except ValueError as error:
             raise ValueError(
                 f"{path} was written with another model or other settings ({error}): restore "
                 "them, or take another OUTPUT_DIR and give it as MODEL.WEIGHT"
             ) from error
+        if changes:
+            self.logger.info(
+                "%d settings differ from those of the checkpoint's run, and those of now count: %s",
+                *(len(changes), list_changes(changes)),
+            )
         return checkpoint
+
+    def _load_states(self, checkpoint: dict[str, Any]) -> Changes:
+        """Take the optimizer's and the scheduler's states out of the checkpoint and load them.
+
+        Returns:
+            The settings that were others when they were saved.
+        """
+        states = [checkpoint.pop(part, None) or {} for part in ("optimizer", "scheduler")]
+        if self.optimizer is not None and states[0]:
+            load_optimizer_state(self.optimizer, states[0])
+        if self.scheduler is not None and states[1]:
+            self.scheduler.load_state_dict(states[1])
+        return compare_states(*states, self.optimizer, self.scheduler)
 
     def has_checkpoint(self) -> bool:
         """Say whether the folder has a checkpoint to resume from."""
@@ -178,7 +206,12 @@ class Checkpointer:
 class DetectronCheckpointer(Checkpointer):
     """Checkpointer that also reads Detectron's .pkl, URLs, catalog:// and torchvision:// names.
 
-    It records the channel order that the network was trained with, and refuses another.
+    It records the channel order that the network was trained with, and refuses another; and the
+    settings, so that a resumed run can list those that differ.
+
+    Args:
+        cfg: the run's settings.
+        model, optimizer, scheduler, save_dir, save_to_disk, logger: as Checkpointer's.
     """
 
     def __init__(
@@ -195,7 +228,19 @@ class DetectronCheckpointer(Checkpointer):
         self.cfg = cfg.clone()
 
     def save(self, name: str, **kwargs: Any) -> None:
-        super().save(name, channel_order=self._channel_order(), **kwargs)
+        settings = plain_settings(self.cfg)
+        super().save(name, channel_order=self._channel_order(), settings=settings, **kwargs)
+
+    def _load_states(self, checkpoint: dict[str, Any]) -> Changes:
+        recorded = checkpoint.pop("settings", None)
+        changes = super()._load_states(checkpoint)
+        if self.optimizer is None:  # evaluation: nothing goes on
+            return {}
+        if recorded is not None:
+            changes = compare_settings(recorded, plain_settings(self.cfg))
+        if "SOLVER.SEED" in changes:
+            checkpoint.pop("rng", None)  # the other seed's random draws
+        return changes
 
     def _channel_order(self) -> str:
         return "BGR" if self.cfg.INPUT.TO_BGR255 else "RGB"
