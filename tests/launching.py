@@ -1,11 +1,21 @@
-"""Start tools as a user does, alone or under torchrun."""
+"""Start tools as a user does, alone or under torchrun, or import them."""
 
 import os
 import subprocess
 import sys
+from importlib import util
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def load_file(path: str) -> ModuleType:
+    """Import a Python file outside the package, such as tools/dota.py, from the root."""
+    spec = util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def launch(*arguments: object, processes: int = 1, timeout: float = 200, **environment: str):

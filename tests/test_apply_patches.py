@@ -1,6 +1,5 @@
 """tools/apply_patches.py on made checkouts: its output, and that it changes all or nothing."""
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import patch_series
 import pytest
+from launching import load_file
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "apply_patches.py"
 MINE = ("1", "2", "3", "5")  # patches of few files, which the tests name
@@ -17,10 +17,7 @@ DEFAULTS = "maskrcnn_benchmark/config/defaults.py"
 
 @pytest.fixture
 def tool():
-    spec = importlib.util.spec_from_file_location("apply_patches", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file("tools/apply_patches.py")
 
 
 @pytest.fixture

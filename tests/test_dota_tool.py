@@ -1,24 +1,19 @@
 """tools/dota.py as a user runs it: results, help, and one line for each trouble."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from launching import ROOT, load_file
 
-ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "dota.py"
 
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("dota_tool", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file("tools/dota.py")
 
 
 @pytest.fixture

@@ -4,23 +4,17 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from importlib import util
-from pathlib import Path
 
 import pytest
+from launching import ROOT, load_file
 from setuptools import find_packages
 
 import maskrcnn_benchmark
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 @pytest.fixture(scope="module")
 def setup_module():
-    spec = util.spec_from_file_location("setup_file", ROOT / "setup.py")
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file("setup.py")
 
 
 @pytest.mark.parametrize(

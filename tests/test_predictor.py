@@ -3,13 +3,12 @@
 import json
 import logging
 import sys
-from importlib import util
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from launching import ROOT
+from launching import load_file
 from made_data import boxlist
 from PIL import Image
 from second_device import SecondDevice
@@ -400,9 +399,7 @@ def test_fault_silence_inside_one_image(
 def test_impossible_options_are_refused_before_the_work(
     tmp_path, two_scenes, monkeypatch, capsys, options, told
 ):
-    spec = util.spec_from_file_location("predict", ROOT / "tools" / "predict.py")
-    tool = util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_file("tools/predict.py")
     (tmp_path / "settings.yaml").write_text("MODEL:\n  DEVICE: cpu\n")
     command = ["predict.py", "--config-file", str(tmp_path / "settings.yaml")]
     command += ["--weights", "nowhere.pth", "--out", str(tmp_path / "out"), str(two_scenes[0])]
