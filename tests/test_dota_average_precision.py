@@ -36,7 +36,7 @@ def results(*rows, task=1):
     )
 
 
-def judge(labels, found, iou=0.5, metric="area", task=1):
+def entry_of(labels, found, iou=0.5, metric="area", task=1):
     return evaluate_detections(labels, {"ship": found}, task, iou, metric)["classes"]["ship"]
 
 
@@ -44,10 +44,10 @@ def test_second_detection_of_an_object_is_false():
     labels = {"P1": [ship(20, 30), ship(60, 30)]}
     found = results(("P1", 0.9, 20, 30), ("P1", 0.8, 21, 30), ("P1", 0.7, 60, 31))
     # true, false, true; recall 1/2 at precision 1, recall 1 at precision 2/3
-    entry = judge(labels, found)
+    entry = entry_of(labels, found)
     assert entry == {"ap": pytest.approx(0.5 + 0.5 * 2 / 3), "npos": 2, "tp": 2, "ndet": 3}
     # voc07: precision 1 at the 6 recalls 0 ... 0.5, 2/3 at the 5 above
-    assert judge(labels, found, metric="voc07")["ap"] == pytest.approx((6 + 5 * 2 / 3) / 11)
+    assert entry_of(labels, found, metric="voc07")["ap"] == pytest.approx((6 + 5 * 2 / 3) / 11)
 
 
 def test_detection_takes_what_it_overlaps_most_even_if_taken():
@@ -55,7 +55,7 @@ def test_detection_takes_what_it_overlaps_most_even_if_taken():
     # although B is free and over the threshold
     labels = {"P1": [ship(20, 30), ship(25, 30)]}
     found = results(("P1", 0.9, 20, 30), ("P1", 0.8, 21, 30))
-    entry = judge(labels, found, iou=0.4)
+    entry = entry_of(labels, found, iou=0.4)
     assert (entry["tp"], entry["npos"], entry["ap"]) == (1, 2, 0.5)
 
 
@@ -63,27 +63,27 @@ def test_detection_takes_what_it_overlaps_most_even_if_taken():
 def test_difficult_objects_neither_count_nor_hurt(difficult):
     labels = {"P1": [ship(20, 30), ship(60, 30, difficult)]}
     found = results(("P1", 0.9, 60, 30), ("P1", 0.8, 60, 31), ("P1", 0.7, 20, 30))
-    assert judge(labels, found) == {"ap": 1.0, "npos": 1, "tp": 1, "ndet": 3}
+    assert entry_of(labels, found) == {"ap": 1.0, "npos": 1, "tp": 1, "ndet": 3}
 
 
 def test_iou_must_exceed_the_threshold():
     labels = {"P1": [ship(20, 30)]}
     found = results(("P1", 0.9, 25, 30))  # 50 of 150
-    assert judge(labels, found, iou=50 / 150)["tp"] == 0
-    assert judge(labels, found, iou=0.333)["tp"] == 1
+    assert entry_of(labels, found, iou=50 / 150)["tp"] == 0
+    assert entry_of(labels, found, iou=0.333)["tp"] == 1
 
 
 def test_task_2_has_the_plus_one():
     # 11 and 11 columns, 6 shared: 6 / 16 = 0.375; without +1 it would be 0.333
     labels = {"P1": [ship(20, 30)]}
     found = results(("P1", 0.9, 25, 30), task=2)
-    assert judge(labels, found, iou=0.374, task=2)["tp"] == 1
-    assert judge(labels, found, iou=0.376, task=2)["tp"] == 0
+    assert entry_of(labels, found, iou=0.374, task=2)["tp"] == 1
+    assert entry_of(labels, found, iou=0.376, task=2)["tp"] == 0
 
 
 def test_detection_on_another_image_is_false():
     labels = {"P1": [ship(20, 30)], "P2": []}
-    entry = judge(labels, results(("P2", 0.9, 20, 30), ("P1", 0.5, 20, 30)))
+    entry = entry_of(labels, results(("P2", 0.9, 20, 30), ("P1", 0.5, 20, 30)))
     assert entry == {"ap": 0.5, "npos": 1, "tp": 1, "ndet": 2}
 
 
@@ -107,7 +107,7 @@ def test_classes_without_objects_or_detections(difficult, rows, voc07, area):
     objects = [ship(20 + 40 * place, 30, flag) for place, flag in enumerate(difficult)]
     labels = {"P1": objects}
     for metric, expected in (("voc07", voc07), ("area", area)):
-        assert judge(labels, results(*rows), metric=metric)["ap"] == expected
+        assert entry_of(labels, results(*rows), metric=metric)["ap"] == expected
 
 
 def test_mean_is_over_defined_classes_in_dotas_order():
@@ -182,7 +182,7 @@ def test_against_a_plain_loop(task, iou):
         *[(name, score, x, y) for (name, _, x, y), score in zip(rows, scores, strict=True)],
         task=task,
     )
-    entry = judge(labels, found, iou=iou, task=task)
+    entry = entry_of(labels, found, iou=iou, task=task)
     flags, npos = plain_evaluation(labels, found, task, iou)
     assert 10 < sum(flags) < len(flags)
     assert (entry["tp"], entry["npos"], entry["ndet"]) == (sum(flags), npos, 84)
@@ -193,7 +193,7 @@ def test_many_detections_of_one_image():
     """More than a block of them, so that blocks are put together rightly."""
     labels = {"P1": [ship(20 * i, 5) for i in range(40)]}
     rows = [("P1", 1 - 0.001 * i, 20 * (i % 40), 5) for i in range(700)]
-    entry = judge(labels, results(*rows))
+    entry = entry_of(labels, results(*rows))
     assert entry == {"ap": 1.0, "npos": 40, "tp": 40, "ndet": 700}
 
 
@@ -202,9 +202,9 @@ def test_equal_scores_are_taken_in_the_order_of_the_lines():
     labels = {"P1": [ship(20, 30)]}
     hit, miss = ("P1", 0.5, 20, 30), ("P1", 0.5, 200, 30)
     others = [("P1", 0.5, 300 + 20 * k, 30) for k in range(600)]  # many: sorts differ from 17 on
-    assert judge(labels, results(hit, miss, *others))["ap"] == 1.0
-    assert judge(labels, results(miss, hit, *others))["ap"] == 0.5
-    entry = judge(labels, results(*others[:299], hit, *others[299:]))
+    assert entry_of(labels, results(hit, miss, *others))["ap"] == 1.0
+    assert entry_of(labels, results(miss, hit, *others))["ap"] == 0.5
+    entry = entry_of(labels, results(*others[:299], hit, *others[299:]))
     assert entry["ap"] == pytest.approx(1 / 300)
 
 
@@ -254,7 +254,7 @@ def test_images_without_labels_are_named(tmp_path):
         evaluate_folders(found / "none", found, 1, 0.5, "area")
 
 
-def test_real_results_as_the_devkit_judges_them(shared_data):
+def test_real_results_as_the_devkit_evaluates_them(shared_data):
     folder = shared_data / "eval_task1"
     names = (folder / "images.txt").read_text().split()
     compared = 0

@@ -129,7 +129,7 @@ def test_tiles_know_their_place_by_their_names(tmp_path):
     ]
 
 
-def test_tiles_are_judged_as_images_unless_they_are_complete(tmp_path):
+def test_tiles_are_evaluated_as_images_unless_they_are_complete(tmp_path):
     folder = make_dota_folder(tmp_path, {"P01__1__48___26": (64, 64, []), "B": (100, 64, [])})
     loose = dataset(folder)
     assert loose.has_loose_tiles
