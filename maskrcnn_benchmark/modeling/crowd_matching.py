@@ -3,7 +3,9 @@
 Most pairs of ground truth and anchor do not overlap. `match_boxes` sorts the anchors into blocks of
 similar size that lie close together, compares each block only with the ground truth that touches
 the block's hull, and computes those pairs by the very operations of the whole matrix, some blocks
-at a time. What it skips has IoU 0, so the result is the whole matrix's to the last bit.
+at a time. What it skips has IoU 0, so the result is the whole matrix's to the last bit. The host
+waits for the device twice per part of the ground truth, and all of it is one part unless it has
+thousands of boxes.
 """
 
 from collections.abc import Iterator
@@ -11,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
+from maskrcnn_benchmark.modeling.utils import nonzero_counted
 from maskrcnn_benchmark.structures.crowd import get_policy, one_thread
 from maskrcnn_benchmark.structures.pairwise_iou import (
     PAIR_BYTES,
@@ -48,7 +52,7 @@ def match_boxes(
         return matches
     with one_thread(boxes_xyxy.device):
         for order, best in _best_of_all(gt_xyxy, boxes_xyxy, allow_low_quality):
-            chosen = best.hit & allow_low_quality | (best.value >= high)
+            chosen = best.forced & allow_low_quality | (best.value >= high)
             negative = torch.where(best.value < low, -1, -2)
             matches[order] = torch.where(chosen, best.index, negative)
     return matches
@@ -60,13 +64,16 @@ class _Best:
 
     value: torch.Tensor  # [M] best IoU
     index: torch.Tensor  # [M] int64, the first ground truth with it
-    hit: torch.Tensor  # [M] bool, one that some ground truth overlaps most
+    forced: torch.Tensor  # [M] bool, one that some ground truth overlaps most
 
 
 def _best_of_all(
-    gt: torch.Tensor, boxes: torch.Tensor, with_hits: bool
+    gt: torch.Tensor, boxes: torch.Tensor, with_forced: bool
 ) -> Iterator[tuple[Any, _Best]]:
-    """Yield, for parts of the boxes, their indices and their best ground truth."""
+    """Yield, for parts of the boxes, their indices and their best ground truth.
+
+    What is yielded later for a box counts.
+    """
     policy = get_policy()
     step_bytes = policy.step_bytes(boxes.device)
     if len(boxes) * len(gt) * PAIR_BYTES <= step_bytes:
@@ -74,47 +81,53 @@ def _best_of_all(
         return
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     regular = box_areas(boxes).isfinite() & (sides >= 0).all(dim=1)
-    odd = (~regular).nonzero().squeeze(1)
-    if len(odd):
+    order = _spatial_order(boxes, regular)
+    nearby = torch.where(regular[:, None], boxes, _far_away(boxes))[order]
+    blocks = _Blocks(nearby, policy.list_bytes(), step_bytes)
+    irregular = blocks.compare(gt, with_forced, (~regular).sum())
+    yield order, blocks.best(len(order))
+    if irregular:
         # such a box overlaps nothing, but its IoU may be NaN, which is worse than 0
-        yield odd, _best_dense(gt, boxes[odd], step_bytes)
-    order = regular.nonzero().squeeze(1)
-    if len(order):
-        order = order[_spatial_order(boxes[order])]
-        anchors = _AnchorBlocks(boxes[order], policy.list_bytes(), step_bytes)
-        anchors.meet(gt, with_hits)
-        yield order, anchors.best(len(order))
+        last = order[-irregular:]
+        yield last, _best_dense(gt, boxes[last], step_bytes)
 
 
 def _best_dense(gt: torch.Tensor, boxes: torch.Tensor, step_bytes: int) -> _Best:
     """Work out all pairs, some rows of the matrix at a time."""
     value = boxes.new_full((len(boxes),), -float("inf"))
     index = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
-    hit = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    forced = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     rows = max(1, step_bytes // (PAIR_BYTES * len(boxes)))
     for top in range(0, len(gt), rows):
         iou = pairwise_iou(gt[top : top + rows], boxes)
         iou.masked_fill_(iou.isnan(), -float("inf"))
         row_best = iou.amax(dim=1, keepdim=True)
-        hit |= ((iou == row_best) & (row_best > 0)).any(dim=0)
+        forced |= ((iou == row_best) & (row_best > 0)).any(dim=0)
         block_value, block_index = iou.max(dim=0)
         index = torch.where(block_value > value, block_index + top, index)
         value = torch.max(value, block_value)
-    return _Best(value, index, hit)
+    return _Best(value, index, forced)
 
 
-def _spatial_order(boxes: torch.Tensor) -> torch.Tensor:
+def _far_away(boxes: torch.Tensor) -> torch.Tensor:
+    """Return a box (1, 4) that has IoU 0 with every finite one: from inf to -inf, its area inf."""
+    return torch.cat([boxes.new_full((1, 2), v) for v in (float("inf"), -float("inf"))], dim=1)
+
+
+def _spatial_order(boxes: torch.Tensor, regular: torch.Tensor) -> torch.Tensor:
     """Return the order (M,) that puts boxes of like size and place next to each other.
 
-    Sorted by octave of size, then along a Z-curve over cells of an eighth of that size.
+    Sorted by octave of size, then along a Z-curve over cells of an eighth of that size; those that
+    are not `regular` (M,) come last.
     """
+    boxes = torch.where(regular[:, None], boxes, 0)
     octave = (box_areas(boxes).log2() / 2).round().clamp(min=0, max=31)
     cell = torch.exp2(octave) / 8
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     cells = (centers - centers.amin(dim=0)) / cell[:, None]
     x, y = cells.clamp(max=4095).to(torch.int32).unbind(dim=1)  # 12 bits each
     key = (octave.to(torch.int32) << 24) | (_spread_bits(y) << 1) | _spread_bits(x)
-    return key.sort(stable=True).indices
+    return key.masked_fill(~regular, 2**31 - 1).sort(stable=True).indices
 
 
 def _spread_bits(v: torch.Tensor) -> torch.Tensor:
@@ -124,11 +137,11 @@ def _spread_bits(v: torch.Tensor) -> torch.Tensor:
     return v
 
 
-class _AnchorBlocks:
-    """Boxes in blocks of neighbours, and the best ground truth that each has met.
+class _Blocks:
+    """Boxes in blocks of neighbours, and the best ground truth that each was compared with.
 
     Args:
-        boxes: (M, 4) with finite areas, neighbours in space next to each other.
+        boxes: (M, 4) with areas that are no NaN, neighbours in space next to each other.
         list_bytes: memory for a list of (block, ground truth) pairs.
         step_bytes: memory for the IoU of the pairs that are worked out in one step.
     """
@@ -141,29 +154,41 @@ class _AnchorBlocks:
         shape = self.boxes.shape[:2]
         self.value = boxes.new_zeros(shape)
         self.index = torch.zeros(shape, dtype=torch.int64, device=boxes.device)
-        self.hit = torch.zeros(shape, dtype=torch.bool, device=boxes.device)
+        self.times_forced = torch.zeros(shape, dtype=torch.int32, device=boxes.device)
         self.step_pairs = max(1, step_bytes // (PAIR_BYTES * _BLOCK))
         self.step_hulls = max(1, step_bytes // (PAIR_BYTES * len(self.hulls)))
-        # so few at once that all may touch all blocks, and that a block meets its own in one step
-        self.most_gt = max(1, min(list_bytes // (32 * len(self.hulls)), self.step_pairs))
+        # so few at once that all may touch all blocks, and that a block takes its own in one step
+        self.most_gt = max(1, min(list_bytes // (48 * len(self.hulls)), self.step_pairs))
 
     def best(self, count: int) -> _Best:
-        """Return what the first `count` boxes, that is all but the padding, have met."""
-        return _Best(*(v.view(-1)[:count] for v in (self.value, self.index, self.hit)))
+        """Return what the first `count` boxes know, which leaves out the padding."""
+        all_of = (self.value, self.index, self.times_forced > 0)
+        return _Best(*(v.view(-1)[:count] for v in all_of))
 
-    def meet(self, gt: torch.Tensor, with_hits: bool) -> None:
-        """Bring the ground truth (N, 4) to the blocks; `with_hits` fills `hit` too."""
-        nowhere = gt.new_tensor([[1.0, 1.0, -1.0, -1.0]]) * float("inf")  # IoU 0 with every box
-        gt = torch.where(box_areas(gt).isfinite()[:, None], gt, nowhere)
+    def compare(self, gt: torch.Tensor, with_forced: bool, number: torch.Tensor) -> int:
+        """Compare with ground truth (N, 4), N > 0.
+
+        Args:
+            gt: boxes of any kind.
+            with_forced: also find the boxes that each overlaps most.
+            number: what else the caller wants to know from the device, a scalar.
+
+        Returns:
+            That number, fetched in the same wait as the numbers of pairs.
+        """
+        far_away = _far_away(gt)
+        gt = torch.where(box_areas(gt).isfinite()[:, None], gt, far_away)
+        fetched = 0
         for first in range(0, len(gt), self.most_gt):
-            part = torch.cat([gt[first : first + self.most_gt], nowhere])
-            block, row = self._touching(part[:-1])
-            row_best = self._meet_part(part, block, row, first)
-            if with_hits:
-                self._mark_hits(part, block, row, row_best)
+            part = torch.cat([gt[first : first + self.most_gt], far_away])
+            pairs, fetched = self._touching(part[:-1], number)
+            pair_best = self._compare_pairs(part, pairs, first)
+            if with_forced:
+                self._count_forced(part, pairs, pair_best)
+        return fetched
 
-    def _touching(self, gt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the pairs (block, ground truth) that can overlap, by block, then ground truth.
+    def _touching(self, gt: torch.Tensor, number: torch.Tensor) -> tuple["_Pairs", int]:
+        """Return the pairs of block and ground truth that can overlap, and `number`.
 
         The test is the IoU's own arithmetic on the hull, which rounds no pair away: subtraction
         and addition of floats are monotone.
@@ -175,57 +200,62 @@ class _AnchorBlocks:
             left, upper, right, lower = self.hulls.unbind(dim=1)
             in_x = shared_length(left, right, x1[part], x2[part]) > 0
             touches[:, part] = in_x & (shared_length(upper, lower, y1[part], y2[part]) > 0)
-        block, row = touches.nonzero(as_tuple=True)
-        return block, row
+        counts = touches.sum(dim=1)
+        order = counts.argsort(descending=True)
+        fetched, *falling = torch.cat([number[None], counts[order]]).tolist()
+        place = nonzero_counted(touches.view(-1), sum(falling))
+        return _Pairs(place // len(gt), place % len(gt), counts, order, falling), fetched
 
-    def _meet_part(
-        self, gt: torch.Tensor, block: torch.Tensor, row: torch.Tensor, first: int
-    ) -> torch.Tensor:
-        """Work out the pairs that touch, and return the best IoU of each, (P,).
+    def _compare_pairs(self, gt: torch.Tensor, pairs: "_Pairs", first: int) -> torch.Tensor:
+        """Work out pairs, keep what is better, and return the best IoU of each, (P,).
 
         Args:
-            gt: (G + 1, 4), the last one nowhere.
-            block, row: (P,) the pairs.
+            gt: (G + 1, 4), the last one far away.
+            pairs: of the first G.
             first: number of the first ground truth.
         """
-        pairs = len(row)
-        row = torch.cat([row, row.new_tensor([len(gt) - 1])])  # slot P: nowhere
-        row_best = gt.new_zeros(pairs + 1)
-        counts = torch.bincount(block, minlength=len(self.hulls))
-        starts = counts.cumsum(dim=0) - counts
-        for ids, width in self._steps(counts):
+        number = len(pairs.row)
+        row = F.pad(pairs.row, (0, 1), value=len(gt) - 1)  # place P: far away
+        pair_best = gt.new_zeros(number + 1)
+        starts = pairs.counts.cumsum(dim=0) - pairs.counts
+        for ids, width in self._steps(pairs):
             place = torch.arange(width, device=gt.device)
-            slot = torch.where(place < counts[ids, None], starts[ids, None] + place, pairs)
-            rows = row[slot]  # [b, g]
+            places = torch.where(place < pairs.counts[ids, None], starts[ids, None] + place, number)
+            rows = row[places]  # [b, g]
             iou = pairwise_iou(gt[rows], self.boxes[ids])  # [b, g, K]
-            row_best[slot] = iou.amax(dim=2)
+            pair_best[places] = iou.amax(dim=2)
             value, at = iou.max(dim=1)  # [b, K]
             before = self.value[ids]
             index = torch.where(value > before, rows.gather(1, at) + first, self.index[ids])
             self.index[ids] = index
             self.value[ids] = torch.max(value, before)
-        return row_best[:pairs]
+        return pair_best[:number]
 
-    def _steps(self, counts: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
+    def _steps(self, pairs: "_Pairs") -> Iterator[tuple[torch.Tensor, int]]:
         """Yield blocks (b,) that touch about as many ground truths, and the most that one does."""
-        order = counts.argsort(descending=True)
-        numbers = counts[order].tolist()
-        done, end = 0, sum(n > 0 for n in numbers)
+        done, end = 0, sum(n > 0 for n in pairs.falling)
         while done < end:
-            width = numbers[done]
+            width = pairs.falling[done]
             after = min(end, done + max(1, self.step_pairs // width))
-            yield order[done:after], width
+            yield pairs.order[done:after], width
             done = after
 
-    def _mark_hits(
-        self, gt: torch.Tensor, block: torch.Tensor, row: torch.Tensor, row_best: torch.Tensor
-    ) -> None:
-        """Mark the boxes whose IoU with a ground truth is that ground truth's best."""
-        best = row_best.new_zeros(len(gt)).scatter_reduce_(0, row, row_best, "amax")
-        top = ((row_best == best[row]) & (row_best > 0)).nonzero().squeeze(1)
+    def _count_forced(self, gt: torch.Tensor, pairs: "_Pairs", pair_best: torch.Tensor) -> None:
+        """Count for each box the ground truths whose best IoU is that with this box."""
+        best = pair_best.new_zeros(len(gt)).scatter_reduce_(0, pairs.row, pair_best, "amax")
+        top = ((pair_best == best[pairs.row]) & (pair_best > 0)).nonzero().squeeze(1)
         for some in top.split(self.step_pairs):
-            of_block = block[some]
-            iou = pairwise_iou(gt[row[some], None], self.boxes[of_block]).squeeze(1)  # [p, K]
-            new = (iou == row_best[some, None]) & ~self.hit[of_block]
-            pair, column = new.nonzero(as_tuple=True)
-            self.hit[of_block[pair], column] = True
+            ids = pairs.block[some]
+            iou = pairwise_iou(gt[pairs.row[some], None], self.boxes[ids]).squeeze(1)  # [p, K]
+            self.times_forced.index_add_(0, ids, (iou == pair_best[some, None]).int())
+
+
+@dataclass
+class _Pairs:
+    """Pairs of B blocks and ground truths, sorted by block, then ground truth."""
+
+    block: torch.Tensor  # [P] int64
+    row: torch.Tensor  # [P] int64, the ground truth
+    counts: torch.Tensor  # [B] int64, pairs per block
+    order: torch.Tensor  # [B] int64, blocks by falling count
+    falling: list[int]  # the counts in that order

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 import torch
 
@@ -13,6 +14,7 @@ from maskrcnn_benchmark.structures.crowd import get_policy
 
 _logger = logging.getLogger(__name__)
 _warned: set[str | None] = set()
+_checked: WeakSet[BoxList] = WeakSet()
 _BYTES_PER_PAIR = 6  # a row block of set_low_quality_matches_: a float and two bools
 
 
@@ -97,8 +99,7 @@ class Matcher:
                 block = _without_nan(block)
                 best = block.amax(dim=1, keepdim=True)
             wanted |= ((block == best) & (best > 0)).any(dim=0)
-        wanted = wanted.to(matches.device)
-        matches[wanted] = all_matches[wanted]
+        matches.copy_(torch.where(wanted.to(matches.device), all_matches, matches))
 
     def match(self, target: BoxList, boxes: BoxList) -> torch.Tensor:
         """Match boxes with an image's ground truth, in bounded memory (MODEL.CROWD).
@@ -111,15 +112,18 @@ class Matcher:
         Returns:
             (M,) int64 as of __call__; the indices count all N ground truths.
         """
+        if len(target) == 0:
+            return self._match_valid(target, boxes)
         valid = valid_ground_truth(target)
-        kept = valid.nonzero().squeeze(1)
-        if len(kept) < len(target):
-            _warn_of_invalid(target, len(target) - len(kept))
-            target = target.copy_with_fields([])[kept]
-        matches = self._match_valid(target.convert("xyxy"), boxes.convert("xyxy"))
-        if len(kept) == len(valid) or len(kept) == 0:
-            return matches
-        return torch.where(matches >= 0, kept[matches.clamp(min=0)], matches)
+        _warn_of_invalid(target, valid)
+        # the first box that can match stands in for each that cannot, which changes no match:
+        # among equals the first counts
+        number = torch.arange(len(target), device=valid.device)
+        stand_in = torch.where(valid, number, valid.int().argmax())
+        usable = BoxList(target.convert("xyxy").bbox[stand_in], target.size)
+        matches = self._match_valid(usable, boxes.convert("xyxy"))
+        matches = torch.where(matches >= 0, stand_in[matches.clamp(min=0)], matches)
+        return matches.masked_fill(~valid.any(), self.BELOW_LOW_THRESHOLD)
 
     def _match_valid(self, target: BoxList, boxes: BoxList) -> torch.Tensor:
         mode = get_policy().mode
@@ -170,9 +174,16 @@ def _without_nan(quality: torch.Tensor) -> torch.Tensor:
     return quality.masked_fill(quality.isnan(), -float("inf"))
 
 
-def _warn_of_invalid(target: BoxList, count: int) -> None:
-    """Say once per image that some of its ground truth matches nothing."""
-    if target.image_name in _warned:
+def _warn_of_invalid(target: BoxList, valid: torch.Tensor) -> None:
+    """Tell once per image name that some of its ground truth matches nothing.
+
+    The count is fetched from the device when a list is seen first, not by each head anew.
+    """
+    if target in _checked or target.image_name in _warned:
+        return
+    _checked.add(target)
+    count = int((~valid).sum())
+    if count == 0:
         return
     _warned.add(target.image_name)
     _logger.warning(
