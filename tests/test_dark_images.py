@@ -45,3 +45,9 @@ def test_at_most_five_images_are_looked_at(made):
     (report,) = told(paths)
     assert "2 of 4 images" in report
     assert told(made([255] * 4 + [4095] + [255] * 7)) == []
+
+
+def test_a_broken_image_is_left_to_those_who_read_it(made):
+    paths = made([4095, 4095])
+    paths[1].write_bytes(b"no image")
+    assert "1 of 2 images" in told(paths)[0]

@@ -1,6 +1,10 @@
 import pytest
 
-from maskrcnn_benchmark.config.dataset_names import dataset_folder_name, resolve_dataset_name
+from maskrcnn_benchmark.config.dataset_names import (
+    dataset_folder_name,
+    find_entry,
+    resolve_dataset_name,
+)
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog, ModelCatalog
 
 
@@ -111,6 +115,31 @@ def test_a_missing_path_is_an_error(name):
 @pytest.mark.parametrize("name", ["coco_2014_val", "dota", "dota_v1", "my:set"])
 def test_other_names_are_left_to_the_catalog(name):
     assert resolve_dataset_name(name) is None
+
+
+def test_fault_a_forgotten_dota_is_a_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    (tmp_path / "data" / "train.json").write_text("{}")
+    with pytest.raises(ValueError, match='it is a folder: write "dota:data/train"'):
+        find_entry("data/train", DatasetCatalog)
+    with pytest.raises(ValueError, match='write "coco:data/train.json:IMAGES_FOLDER"'):
+        find_entry("data/train.json", DatasetCatalog)
+    with pytest.raises(ValueError, match='not available: "data/val". Use "dota:FOLDER"'):
+        find_entry("data/val", DatasetCatalog)
+
+
+def test_unknown_names_are_a_users_error():
+    """One line, not a traceback, while code for the original may still catch RuntimeError."""
+    for catalog in (DatasetCatalog, ModelCatalog):
+        for kind in (ValueError, RuntimeError):
+            with pytest.raises(kind, match="no_such_name"):
+                catalog.get("no_such_name")
+
+
+def test_known_names_are_found():
+    for name in ("dota:a/b", "coco_2014_val"):
+        assert find_entry(name, DatasetCatalog) == DatasetCatalog.get(name)
 
 
 def test_folder_names():

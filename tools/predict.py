@@ -10,10 +10,15 @@ the model has masks) in DOTA's form, and detections.json.
 from maskrcnn_benchmark.utils.env import setup_environment  # noqa: F401  isort:skip
 
 import argparse
+import logging
 
+from maskrcnn_benchmark.config.settings import given_keys, load_config
+from maskrcnn_benchmark.data.num_classes import settle_num_classes
+from maskrcnn_benchmark.data.scale import report_prediction_scale
 from maskrcnn_benchmark.dota.tiles import check_tile
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
+from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.utils.command_line import run_tool, score
 from maskrcnn_benchmark.utils.processes import start_run
 
@@ -38,6 +43,10 @@ def main() -> int:
     given = [str(part) for pair in tiling.items() if pair[1] is not None for part in pair]
     cfg = start_run(args.config_file, [*args.opts, *given], local_rank=0, log_to_file=False)
     check_tile(cfg.DOTA.TILE, cfg.DOTA.OVERLAP)  # before the model is built
+    cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
+    warn = logging.getLogger("maskrcnn_benchmark").warning
+    report_dark_images(images, warn)
+    report_prediction_scale(cfg, load_config(args.config_file, args.opts).DOTA.TILE, warn)
     failed = predict_files(
         Predictor.from_checkpoint(cfg, args.weights),
         images,

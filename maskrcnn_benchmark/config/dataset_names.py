@@ -1,7 +1,9 @@
 """Data sets named by their paths, in no catalog: "dota:FOLDER", "coco:ANNOTATIONS.json:FOLDER"."""
 
+import os
 import re
 import zlib
+from typing import Any
 
 LONGEST_FOLDER_NAME = 120  # characters; file systems end at 255 bytes
 
@@ -17,7 +19,7 @@ def resolve_dataset_name(name: str) -> dict | None:
         dict(factory=…, args=…) as DatasetCatalog.get gives it; None for any other name.
 
     Raises:
-        ValueError: A path is missing in the name.
+        ValueError: a path is missing in the name.
     """
     kind, colon, rest = name.partition(":")
     if not colon:
@@ -35,6 +37,31 @@ def resolve_dataset_name(name: str) -> dict | None:
             )
         return dict(factory="COCODataset", args=dict(ann_file=annotations, root=images))
     return None
+
+
+def find_entry(name: str, catalog: Any) -> dict:
+    """Say what to build for a name that holds its paths, or that a catalog knows.
+
+    Args:
+        name: as in DATASETS.TRAIN.
+        catalog: its `get(name)` returns dict(factory=…, args=…), or raises for an unknown name.
+
+    Raises:
+        ValueError: an unknown name; the message says how to write it, if it is a path.
+    """
+    entry = resolve_dataset_name(name)
+    if entry is not None:
+        return entry
+    try:
+        return catalog.get(name)
+    except (RuntimeError, KeyError) as error:
+        if os.path.isdir(name):
+            advice = f'it is a folder: write "dota:{name}" if it holds images/ and labelTxt/'
+        elif os.path.isfile(name):
+            advice = f'it is a file: write "coco:{name}:IMAGES_FOLDER" for annotations as of COCO'
+        else:
+            raise ValueError(str(error)) from error
+        raise ValueError(f'there is no data set "{name}" in the catalog; {advice}') from error
 
 
 def _split_paths(paths: str) -> tuple[str, str]:

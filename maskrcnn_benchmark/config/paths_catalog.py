@@ -28,6 +28,10 @@ def _cityscapes(split: str, mode: str, **more: int) -> dict:
     }
 
 
+class NotInCatalogError(ValueError, RuntimeError):
+    """A name that a catalog does not have; the original raises RuntimeError for it."""
+
+
 class DatasetCatalog:
     """Data sets by name, with paths below DATA_DIR."""
 
@@ -105,13 +109,13 @@ class DatasetCatalog:
         """Return dict(factory=class name in data.datasets, args=its arguments) for a name.
 
         Raises:
-            RuntimeError: There is no such data set.
+            NotInCatalogError: there is no such data set.
         """
         resolved = resolve_dataset_name(name)
         if resolved is not None:
             return resolved
         if name not in DatasetCatalog.DATASETS:
-            raise RuntimeError(
+            raise NotInCatalogError(
                 f'Dataset not available: "{name}". Use "dota:FOLDER", '
                 '"coco:ANNOTATIONS.json:IMAGES_FOLDER", or a name of the catalog: '
                 + ", ".join(DatasetCatalog.DATASETS)
@@ -133,7 +137,7 @@ class DatasetCatalog:
         for key, factory in DatasetCatalog.FACTORY_OF_KEY.items():
             if key in entry:
                 return factory
-        raise RuntimeError(
+        raise NotInCatalogError(
             f'the catalog entry of "{name}" says not what to build: add "factory", for example '
             f'"COCODataset"; it has {sorted(entry)}'
         )
@@ -176,7 +180,7 @@ class ModelCatalog:
             name: "ImageNetPretrained/<model>" or "Caffe2Detectron/COCO/<id>/<model>".
 
         Raises:
-            RuntimeError: There are no such weights.
+            NotInCatalogError: there are no such weights.
         """
         sources = {
             "Caffe2Detectron/COCO/": (
@@ -192,7 +196,9 @@ class ModelCatalog:
             if name.removeprefix(prefix) in models and name.startswith(prefix):
                 return address(name)
         known = [prefix + model for prefix, (models, _) in sources.items() for model in models]
-        raise RuntimeError(f'model not present in the catalog: "{name}". Known: {", ".join(known)}')
+        raise NotInCatalogError(
+            f'model not present in the catalog: "{name}". Known: {", ".join(known)}'
+        )
 
     @staticmethod
     def get_c2_imagenet_pretrained(name: str) -> str:

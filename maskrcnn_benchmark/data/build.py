@@ -9,8 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.sampler import BatchSampler, Sampler, SequentialSampler
 from yacs.config import CfgNode
 
-from maskrcnn_benchmark.config.dataset_names import resolve_dataset_name
-from maskrcnn_benchmark.dota.classes import class_names as dota_class_names
+from maskrcnn_benchmark.config.dataset_names import find_entry
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
 from maskrcnn_benchmark.utils.imports import import_file
 
@@ -18,6 +17,8 @@ from . import datasets as D
 from . import samplers
 from .collate_batch import BatchCollator, BBoxAugCollator
 from .loader import ForkingLoader
+from .num_classes import check_num_classes, check_same_classes, dota_classes
+from .opening import tell_of_data
 from .transforms import build_transforms
 
 
@@ -32,14 +33,17 @@ def build_dataset(
 
     Args:
         dataset_list: "dota:FOLDER", "coco:ANNOTATIONS.json:IMAGES_FOLDER", or catalog names.
-        transforms: Called with (BGR image, target), or None.
-        dataset_catalog: Its `get(name)` returns dict(factory=…, args=…); the factory is a name in
+        transforms: called with (BGR image, target), or None.
+        dataset_catalog: its `get(name)` returns dict(factory=…, args=…); the factory is a name in
             `data.datasets`, or anything that can be called.
-        is_train: Leave out what cannot be trained on, and make one data set of all.
-        dota_options: Arguments of DotaDataset that are the same for all folders.
+        is_train: leave out what cannot be trained on, and make one data set of all.
+        dota_options: arguments of DotaDataset that are the same for all folders.
 
     Returns:
-        One data set for each name, or, for training, a list of one that holds them all.
+        One data set per name, or, for training, a list of one that holds them all.
+
+    Raises:
+        ValueError: an unknown name, or labels that do not fit the settings.
     """
     if not isinstance(dataset_list, (list, tuple)) or not dataset_list:
         raise ValueError(
@@ -48,7 +52,7 @@ def build_dataset(
         )
     datasets = []
     for name in dataset_list:
-        entry = resolve_dataset_name(name) or dataset_catalog.get(name)
+        entry = find_entry(name, dataset_catalog)
         factory = _find_factory(name, entry["factory"])
         args = {**entry["args"], "transforms": transforms}
         if factory is D.COCODataset:
@@ -105,12 +109,12 @@ def make_batch_data_sampler(
     """Make what collects indices into batches.
 
     Args:
-        dataset: Must have `get_img_info` if batches are grouped.
-        sampler: Draws indices.
-        aspect_grouping: Limits of height / width between the groups; empty for no groups.
-        images_per_batch: Images of a batch, in this process.
-        num_iters: Number of the last iteration; None for one pass over the data.
-        start_iter: Iterations that are done already.
+        dataset: must have `get_img_info` if batches are grouped.
+        sampler: draws indices.
+        aspect_grouping: limits of height / width between the groups; empty for no groups.
+        images_per_batch: images of a batch, in this process.
+        num_iters: number of the last iteration; None for one pass over the data.
+        start_iter: iterations that are done already.
     """
     if aspect_grouping:
         is_list = isinstance(aspect_grouping, (list, tuple))
@@ -137,11 +141,11 @@ def make_data_loader(
     depend on SOLVER.SEED alone, not on the number of workers or on where the run was resumed.
 
     Args:
-        cfg: The whole config.
-        is_train: For training, exactly SOLVER.MAX_ITER batches less those that are done.
-        is_distributed: Share the images among the processes.
-        start_iter: Iterations that are done already.
-        is_for_period: For an evaluation while training goes on.
+        cfg: the whole config.
+        is_train: for training, exactly SOLVER.MAX_ITER batches less those that are done.
+        is_distributed: share the images among the processes.
+        start_iter: iterations that are done already.
+        is_for_period: for an evaluation while training goes on.
 
     Returns:
         The loader for training or `is_for_period`, else a list with one loader for each test set.
@@ -155,9 +159,13 @@ def make_data_loader(
         None if bbox_aug else build_transforms(cfg, is_train),
         catalog.DatasetCatalog,
         is_train,
-        _dota_options(cfg, names),
+        _dota_options(cfg),
     )
+    named = list(zip(names, _parts(datasets), strict=True))
+    check_num_classes(cfg, named, has_losses=is_train or is_for_period)
+    tell_of_data(cfg, named, is_train)
     if is_train:
+        check_same_classes(named)
         _save_labels(datasets[0], cfg.OUTPUT_DIR)
     elif is_for_period and len(datasets) > 1:
         datasets = [D.ConcatDataset(datasets)]
@@ -206,31 +214,24 @@ def _images_per_process(cfg: CfgNode, is_train: bool) -> int:
     return images // processes
 
 
-def _dota_options(cfg: CfgNode, names: Sequence[str]) -> dict:
-    classes = tuple(cfg.DOTA.CLASSES) or dota_class_names(cfg.DOTA.VERSION)
-    if any(str(name).startswith("dota:") for name in names):
-        _check_num_classes(cfg, classes)
+def _parts(datasets: Sequence[Any]) -> list[Any]:
+    """Return the data sets, those that were put together one by one."""
+    parts: list[Any] = []
+    for dataset in datasets:
+        parts += dataset.datasets if isinstance(dataset, D.ConcatDataset) else [dataset]
+    return parts
+
+
+def _dota_options(cfg: CfgNode) -> dict:
     return dict(
-        class_names=classes,
+        class_names=dota_classes(cfg),
         tile=cfg.DOTA.TILE,
         overlap=cfg.DOTA.OVERLAP,
         with_masks=cfg.MODEL.MASK_ON,
         nms_hbb=cfg.DOTA.NMS_HBB,
         nms_obb=cfg.DOTA.NMS_OBB,
+        ignore_other_classes=cfg.DOTA.IGNORE_OTHER_CLASSES,
     )
-
-
-def _check_num_classes(cfg: CfgNode, classes: Sequence[str]) -> None:
-    if cfg.MODEL.RPN_ONLY and not cfg.MODEL.RETINANET_ON:
-        return
-    section = "RETINANET" if cfg.MODEL.RETINANET_ON else "ROI_BOX_HEAD"
-    configured = cfg.MODEL[section].NUM_CLASSES
-    if configured != len(classes) + 1:
-        origin = "DOTA.CLASSES" if cfg.DOTA.CLASSES else f"DOTA.VERSION {cfg.DOTA.VERSION}"
-        raise ValueError(
-            f"MODEL.{section}.NUM_CLASSES is {configured}, but {origin} names {len(classes)} "
-            f"classes: set it to {len(classes) + 1} (the classes and the background)"
-        )
 
 
 def _save_labels(dataset: Any, output_dir: str) -> None:
@@ -238,5 +239,4 @@ def _save_labels(dataset: Any, output_dir: str) -> None:
 
     if output_dir:
         mkdir(output_dir)
-        parts = dataset.datasets if isinstance(dataset, D.ConcatDataset) else [dataset]
-        save_labels(parts, output_dir)
+        save_labels(_parts([dataset]), output_dir)

@@ -41,38 +41,40 @@ class DataSummary:
             title: what the data set is called.
             more: lines to add, such as "scale: 1.00".
         """
-        lines = [f"{title}: {self.images:,} images"]
+        head = f"{title}: {self.images:,} images"
         if self.samples != self.images:
-            lines[0] += f" in {self.samples:,} samples"
+            head += f" in {self.samples:,} samples"
+        lines = []
         if self.classes is None:
-            lines[0] += ", no labels"
+            head += ", no labels"
         else:
-            lines[0] += f", {sum(self.classes.values()):,} objects"
-            lines.append("classes: " + (_counts(self.classes, "{name} {count:,}") or "none"))
+            head += f", {sum(self.classes.values()):,} objects"
+            lines.append("classes: " + (_counts(self.classes) or "none"))
         if self.difficult:
-            lines[0] += f" ({self.difficult:,} of them difficult)"
+            head += f" ({self.difficult:,} of them difficult)"
         if self.empty:
-            lines.append(f"empty: {self.empty:,} samples show no object")
+            lines.append(f"samples without an object: {self.empty:,}")
         if self.cut_away:
-            lines.append(f"cut away: {self.cut_away:,} objects at the samples' borders")
+            lines.append(f"objects cut away at the samples' borders: {self.cut_away:,}")
         left_out = {name: count for name, count in self.left_out.items() if count}
         if left_out:
-            lines.append("left out: " + _counts(left_out, "{count:,} {name}"))
-        return "\n  ".join(_wrapped([*lines, *more]))
+            lines.append("left out: " + _counts(left_out))
+        return "\n".join([head, *map(_wrapped, [*lines, *more])])
 
 
-def _counts(counts: Mapping[str, int], form: str) -> str:
-    return ", ".join(form.format(name=name, count=count) for name, count in counts.items())
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
-def _wrapped(lines: Sequence[str]) -> list[str]:
-    return [
-        part
-        for line in lines
-        for part in textwrap.wrap(
-            line, LINE_LENGTH - 4, subsequent_indent="  ", break_long_words=False
-        )
-    ]
+def _wrapped(line: str) -> str:
+    return textwrap.fill(
+        line,
+        LINE_LENGTH,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def summarize_tiles(folder: str | Path) -> DataSummary:

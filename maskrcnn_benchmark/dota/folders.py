@@ -88,7 +88,7 @@ def read_folder(folder: Path, version: str | None, report: Callable[[str], None]
             f"of training and evaluation, the first is {images[unlabelled[0]].name}; an image that "
             f"shows no object needs an empty file ({unlabelled[0]}.txt)"
         )
-    elif unlabelled:
+    elif unlabelled and plan is not None:
         count = _check_tiles(folder, plan, unlabelled, report)
     known = {name: path for name, path in files.items() if name in images}
     return DotaFolder(folder, images, label_folder, known, plan, count)

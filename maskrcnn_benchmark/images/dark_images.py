@@ -18,9 +18,8 @@ def report_dark_images(paths: Sequence[Path], report: Callable[[str], None]) -> 
         report: is told how many of them are dark, and what to do.
     """
     chosen = paths[:: -(-len(paths) // MOST_LOOKED_AT)] if paths else []
-    greatest = {path: read_16_bit_maximum(path) for path in chosen}
-    dark = {path: value for path, value in greatest.items() if value is not None}
-    dark = {path: value for path, value in dark.items() if value <= TWELVE_BITS}
+    greatest = {path: _maximum(path) for path in chosen}
+    dark = {path: value for path, value in greatest.items() if value <= TWELVE_BITS}
     if dark:
         path, value = max(dark.items(), key=lambda item: item[1])
         report(
@@ -29,3 +28,12 @@ def report_dark_images(paths: Sequence[Path], report: Callable[[str], None]) -> 
             "these are almost black: scale the images to the full range, or convert them to 8 "
             f"bits (gdal_translate -ot Byte -scale 0 {TWELVE_BITS} 0 255)"
         )
+
+
+def _maximum(path: Path) -> float:
+    """Return a 16-bit image's greatest value; infinity for what is none, or cannot be read."""
+    try:
+        value = read_16_bit_maximum(path)
+    except (OSError, ValueError):
+        return float("inf")  # told when its turn to be read comes
+    return float("inf") if value is None else value

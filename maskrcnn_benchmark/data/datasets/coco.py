@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torchvision
 
+from maskrcnn_benchmark.data.summary import DataSummary
 from maskrcnn_benchmark.images.image_io import read_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
@@ -41,7 +42,7 @@ def has_valid_annotation(anno: Sequence[dict]) -> bool:
 class COCODataset(torchvision.datasets.coco.CocoDetection):
     """Images with annotations in COCO's format.
 
-    Labels number the categories from 1, in the order of their ids. Crowd regions are left out of
+    Labels number the categories from 1, in the order of the file. Crowd regions are left out of
     the targets.
 
     Args:
@@ -65,6 +66,7 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
             if not os.path.exists(path):
                 raise FileNotFoundError(f"no {kind} {path} for a COCO data set")
         super().__init__(root, ann_file)
+        self.ann_file = ann_file
         self.ids = sorted(self.ids)
         if remove_images_without_annotations:
             self.ids = [
@@ -111,6 +113,37 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
             points = points.reshape(-1, len(fields["keypoints"]) // 3, 3)  # [N, K, 3]
             target.add_field("keypoints", PersonKeypoints(points, size))
         return target
+
+    def summary(self) -> DataSummary:
+        """Count what the samples show.
+
+        Raises:
+            ValueError: an object's category is not among the file's categories.
+        """
+        counts = dict.fromkeys(self.json_category_id_to_contiguous_id, 0)
+        empty = crowds = 0
+        for image_id in self.ids:
+            annotations = self.coco.imgToAnns[image_id]
+            objects = [obj["category_id"] for obj in annotations if not obj.get("iscrowd", 0)]
+            for category_id in objects:
+                if category_id not in counts:
+                    raise ValueError(
+                        f"{self.ann_file}: an object of image {image_id} has the category "
+                        f"{category_id}, expected one of the categories' ids: {list(counts)}"
+                    )
+                counts[category_id] += 1
+            empty += not objects
+            crowds += len(annotations) - len(objects)
+        return DataSummary(
+            images=len(self.ids),
+            samples=len(self.ids),
+            classes={self.categories[json_id]: count for json_id, count in counts.items()},
+            empty=empty,
+            left_out={
+                "images without an object to train on": len(self.coco.imgs) - len(self.ids),
+                "crowd regions": crowds,
+            },
+        )
 
     def get_img_info(self, index: int) -> dict:
         """Return the image's entry in the JSON file: height and width in pixels, file_name …"""

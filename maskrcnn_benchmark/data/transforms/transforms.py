@@ -61,8 +61,12 @@ class Resize:
 
     def get_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Return the new (height, width) of an image of the size (width, height)."""
+        return self.size_for(image_size, random.choice(self.min_size))
+
+    def size_for(self, image_size: tuple[int, int], min_size: int) -> tuple[int, int]:
+        """Return the new (height, width) of an image (width, height) whose short side is given."""
         short, long = sorted(image_size)
-        new_short = random.choice(self.min_size)
+        new_short = min_size
         if self.max_size is not None and long / short * new_short > self.max_size:
             # a very thin image keeps at least one pixel
             new_short = max(1, int(round(self.max_size * short / long)))
