@@ -118,7 +118,7 @@ def test_order_depends_on_seed_and_epoch_alone():
 
 @pytest.mark.parametrize("start", range(0, 13))
 def test_resumed_run_gets_the_batches_of_an_uninterrupted_one(start):
-    # 7 images in batches of 2: 4 batches an epoch, 12 iterations are three epochs
+    # 7 images in batches of 2: 4 batches per epoch, 12 iterations are three epochs
     whole = list(IterationBasedBatchSampler(shuffled_batches(7, 2), 12))
     resumed = list(IterationBasedBatchSampler(shuffled_batches(7, 2), 12, start))
     assert len(whole) == 12
