@@ -60,14 +60,14 @@ def predict_files(
     Args:
         predictor: for whole images.
         images: with different stems.
-        out: folder; made if it does not exist. Pictures are written one by one, the text files
-            and the JSON at the end, also where that is an error or Ctrl-C.
+        out: folder, made if it does not exist. Pictures are written one by one, the text files
+            and the JSON file at the end, also where that is an error or Ctrl-C.
         class_names: label 1 first.
         score: detections below it are dropped.
         about: put at the head of the JSON file, and told first.
 
     Returns:
-        How many files could not be read, or their pictures not be written.
+        How many files have no picture, since they cannot be read or it cannot be written.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -75,39 +75,33 @@ def predict_files(
     _package.info(_summary(predictor, windows, class_names, {**about, "results": out}))
     found: dict[str, Detections] = {}
     entries: dict[str, dict[str, Any]] = {}
-    failed = 0
+    pictures, total = 0, sum(windows.values())
     try:
-        with (
-            logging_redirect_tqdm([_package]),
-            Progress(sum(windows.values()), "window", _package) as progress,
-        ):
-            for path in images:
+        with logging_redirect_tqdm([_package]), Progress(total, "window", _package) as progress:
+            for path, count in windows.items():
                 start = progress.done
                 bgr = _read(path)
-                if bgr is None:
-                    failed += 1
-                else:
+                if bgr is not None:
                     detections = predictor.detect(bgr, progress=_counted_from(start, progress))
                     detections = detections.select(detections.scores >= score)
                     found[path.stem] = detections
                     entries[path.stem] = _entry(path, bgr, detections, class_names)
                     _package.info("%s: %d objects", path.name, len(detections))
-                    picture = out / f"{path.stem}_detections.jpg"
-                    failed += not _write_picture(picture, bgr, detections, class_names)
-                progress.reach(start + windows[path])
+                    pictures += _write_picture(out, path.stem, bgr, detections, class_names)
+                progress.reach(start + count)
     finally:
         write_task_files(out, found, class_names)
-        _write_json(out / "detections.json", {**about, "images": entries})
+        write_text(out / "detections.json", json.dumps({**about, "images": entries}, indent=1))
     _package.info("%d of %d images done, results are in %s", len(found), len(images), out)
-    return failed
+    return len(images) - pictures
 
 
 def _count_windows(predictor: Predictor, path: Path) -> int:
-    """Return in how many windows an image will be looked at; 0 where the file is no image."""
+    """Return how many windows an image is cut into; 0 where the file is no image."""
     try:
         return len(predictor.windows(*read_image_size(path)))
     except (ValueError, OSError):
-        return 0  # told when its turn comes
+        return 0  # why is told when it is read
 
 
 def _summary(
@@ -139,19 +133,21 @@ def _read(path: Path) -> np.ndarray | None:
 
 
 def _counted_from(start: int, progress: Progress) -> Callable[[int, int], None]:
-    """Make of an image's progress that of all images, of whose windows `start` are done before."""
+    """Return what turns the progress in one image into that in all, `start` windows on."""
     return lambda done, _: progress.reach(start + done)
 
 
 def _write_picture(
-    path: Path, bgr: np.ndarray, detections: Detections, class_names: Sequence[str]
+    out: Path, name: str, bgr: np.ndarray, detections: Detections, class_names: Sequence[str]
 ) -> bool:
-    """Draw the detections, oriented where that is known, and write the picture; say if it worked.
+    """Draw detections on an image in place, oriented where that is known, and write it as JPEG.
 
-    Args:
-        path: .jpg, which holds no more than 65,500 pixels a side: a larger image is reduced.
-        bgr: drawn on in place.
+    A JPEG holds no more than 65,500 pixels per side; a larger image is reduced.
+
+    Returns:
+        Whether the picture could be written; why not is in the log.
     """
+    path = out / f"{name}_detections.jpg"
     if detections.in_task1 is not None:
         detections = detections.select(detections.in_task1)
     corners = detections.corners
@@ -164,8 +160,8 @@ def _write_picture(
         bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
         corners = corners * np.divide(size, (width, height))
         _package.warning(
-            "%s: the image of %d x %d pixels is reduced to %d x %d, a JPEG holds no more than %d a "
-            "side; the text files and the JSON file keep the image's pixels",
+            "%s: the image of %d x %d pixels is reduced to %d x %d, since a JPEG holds no more "
+            "than %d per side; the text files and the JSON file keep the image's pixels",
             *(path, width, height, *size, JPEG_SIDE),
         )
     draw_detections(bgr, corners, detections.labels, class_names, detections.scores)
@@ -182,8 +178,8 @@ def _entry(
 ) -> dict[str, Any]:
     """Return what the JSON file says of an image.
 
-    Boxes are xmin, ymin, xmax, ymax as in Task2 files. Corners say too whether they are a result
-    in the Task1 files, or left out there since they repeat better ones.
+    Boxes are xmin, ymin, xmax, ymax as in Task2 files. Beside corners stands whether the Task1
+    files have them, too, or leave them out since they repeat better ones.
     """
     upright = boxlist_xyxy_to_corners(detections.boxes_xyxy)  # [N, 4, 2]
     objects: list[dict[str, Any]] = [
@@ -202,7 +198,3 @@ def _entry(
             item["in_task1"] = bool(in_task1)
     height, width = bgr.shape[:2]
     return {"file": str(path), "width": width, "height": height, "detections": objects}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=1))
