@@ -1,4 +1,4 @@
-"""Prepare and judge DOTA-format data.
+"""Prepare DOTA-format data, and evaluate result files.
 
     python tools/dota.py toy DATA --images 20 --size 1024x768 --objects 150 --seed 1
     python tools/dota.py split DATA TILES --size 1024 --overlap 200
@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from maskrcnn_benchmark.dota.average_precision import METRICS, evaluate_folders, format_table
-from maskrcnn_benchmark.dota.split import split_folder
+from maskrcnn_benchmark.dota.split import split_folder, summarize_tiles
 from maskrcnn_benchmark.dota.toy import TOY_CLASSES, write_toy_set
 from maskrcnn_benchmark.utils.atomic_write import write_text
 from maskrcnn_benchmark.utils.command_line import image_size
@@ -31,8 +31,8 @@ def toy(args: argparse.Namespace) -> None:
 
 
 def split(args: argparse.Namespace) -> None:
-    tiles = split_folder(args.source, args.destination, args.size, args.overlap, args.workers)
-    print(f"{tiles} tiles in {args.destination}")
+    split_folder(args.source, args.destination, args.size, args.overlap, args.workers)
+    print(summarize_tiles(args.destination).describe(str(args.destination)))
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -67,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--size", type=image_size, default=(1024, 768), metavar="WxH", help="default: 1024x768"
     )
     command.add_argument(
-        "--objects", type=int, default=150, help="in each image, drawn smaller the more (150)"
+        "--objects", type=int, default=150, help="per image, drawn smaller the more (150)"
     )
     command.add_argument("--seed", type=int, default=0, help="default: 0")
 
@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "evaluate",
         help="average precision of DOTA result files",
-        description="Judge Task1_<class>.txt (oriented) or Task2_<class>.txt (horizontal) files "
+        description="Evaluate Task1_<class>.txt (oriented) or Task2_<class>.txt (horizontal) files "
         "against labels, by the rule of DOTA's development kit.",
     )
     command.set_defaults(run=evaluate)

@@ -45,6 +45,7 @@ from maskrcnn_benchmark.dota.tiles import (
 from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.images.image_io import read_image, write_image
 from maskrcnn_benchmark.utils.atomic_write import write_text
+from maskrcnn_benchmark.utils.data_summary import UNLABELLED, DataSummary
 
 JOURNAL = "tiles-unfinished.jsonl"
 
@@ -115,6 +116,25 @@ def split_folder(
     labels = {name: entry["labels"] for name, entry in finished.items() if entry["labels"]}
     report_outside(source, {name: counts["outside"] for name, counts in labels.items()}, report)
     return sum(len(entry["tiles"]) for entry in finished.values())
+
+
+def summarize_tiles(folder: str | Path) -> DataSummary:
+    """Count what a folder that `split_folder` made holds, from its tiles.json."""
+    plan = json.loads((Path(folder) / PLAN).read_text(encoding="utf-8"))
+    entries = list(plan["sources"].values())
+    labels = [entry["labels"] for entry in entries if entry["labels"] is not None]
+    classes: Counter[str] = Counter()
+    for counts in labels:
+        classes.update(counts["classes"])
+    return DataSummary(
+        images=len(entries),
+        samples=sum(len(entry["tiles"]) for entry in entries),
+        classes=dict(classes.most_common()) if labels else None,
+        difficult=sum(counts["difficult"] for counts in labels),
+        cut_away=sum(counts["cut_away"] for counts in labels),
+        empty=sum(counts["empty"] for counts in labels),
+        left_out={UNLABELLED: len(entries) - len(labels)} if labels else {},
+    )
 
 
 def _read_finished(destination: Path, settings: dict) -> dict[str, dict]:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 import torchvision
 
-from maskrcnn_benchmark.data.summary import DataSummary
 from maskrcnn_benchmark.images.image_io import read_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+from maskrcnn_benchmark.utils.data_summary import DataSummary
 
 min_keypoints_per_image = 10
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from maskrcnn_benchmark.data.summary import UNLABELLED, DataSummary
 from maskrcnn_benchmark.dota.annotations import (
     DotaObject,
     corners_to_boxlist_xyxy,
@@ -31,6 +30,7 @@ from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.images.image_io import read_image, read_image_size
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+from maskrcnn_benchmark.utils.data_summary import UNLABELLED, DataSummary
 from maskrcnn_benchmark.utils.told_once import tell_once
 
 

@@ -6,8 +6,8 @@ from made_data import make_coco_folder, make_dota_folder, rectangle
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets import COCODataset
-from maskrcnn_benchmark.data.summary import DataSummary, summarize_tiles
-from maskrcnn_benchmark.dota.split import split_folder
+from maskrcnn_benchmark.dota.split import split_folder, summarize_tiles
+from maskrcnn_benchmark.utils.data_summary import DataSummary
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """What a data set holds, in some lines that training, evaluation and `dota.py split` open with."""
 
-import json
 import textwrap
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 LINE_LENGTH = 100
 UNLABELLED = "images without a label file"
@@ -74,23 +71,4 @@ def _wrapped(line: str) -> str:
         subsequent_indent="    ",
         break_long_words=False,
         break_on_hyphens=False,
-    )
-
-
-def summarize_tiles(folder: str | Path) -> DataSummary:
-    """Count what a folder holds that `dota.split` made, from its tiles.json."""
-    plan = json.loads((Path(folder) / "tiles.json").read_text(encoding="utf-8"))
-    entries = list(plan["sources"].values())
-    labels = [entry["labels"] for entry in entries if entry["labels"] is not None]
-    classes: Counter[str] = Counter()
-    for counts in labels:
-        classes.update(counts["classes"])
-    return DataSummary(
-        images=len(entries),
-        samples=sum(len(entry["tiles"]) for entry in entries),
-        classes=dict(classes.most_common()) if labels else None,
-        difficult=sum(counts["difficult"] for counts in labels),
-        cut_away=sum(counts["cut_away"] for counts in labels),
-        empty=sum(counts["empty"] for counts in labels),
-        left_out={UNLABELLED: len(entries) - len(labels)} if labels else {},
     )
