@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.engine.inference import _gather_predictions
@@ -20,6 +19,7 @@ from maskrcnn_benchmark.engine.trainer import do_train, reduce_loss_dict
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer
+from maskrcnn_benchmark.utils.processes import share_gradients
 
 
 class OneWeight(nn.Module):
@@ -65,7 +65,7 @@ def train(folder, values, boxes, before=lambda iteration: None):
     checkpointer = Checkpointer(model, optimizer, scheduler, str(folder), save_to_disk=on_disk)
     arguments = {"iteration": 0, **checkpointer.load()}
     loader = Loader(values, boxes, arguments["iteration"], before)
-    wrapped = DistributedDataParallel(model)
+    wrapped = share_gradients(model, torch.device("cpu"))
     ending = "done"
     try:
         do_train(
@@ -83,6 +83,24 @@ def stop_rank_1_at(wanted):
             os.kill(os.getpid(), signal.SIGTERM)
 
     return hook
+
+
+def gather_without_one(share):
+    """Return the error that this process gets where an image of three has no prediction."""
+    try:
+        return _gather_predictions(share, dataset=range(3))
+    except ValueError as error:
+        return str(error)
+
+
+def running_means():
+    """Return the running mean of two batches of rank + 1, and the weight, which was 5 + rank."""
+    norm = nn.BatchNorm1d(1, momentum=0.5)
+    nn.init.constant_(norm.weight, 5.0 + dist.get_rank())
+    wrapped = share_gradients(norm, torch.device("cpu"))
+    for _ in range(2):
+        wrapped(torch.full((2, 1), dist.get_rank() + 1.0))
+    return norm.running_mean.item(), norm.weight.item()
 
 
 def main() -> None:
@@ -106,7 +124,11 @@ def main() -> None:
         "stop on one": train(folder / "stop", [1, 1, 1, 1], [0, 0, 0, 0], stop_rank_1_at(2)),
         "resumed": train(folder / "stop", [1, 1, 1, 1], [0, 0, 0, 0]),
         # rank 0 has three images, rank 1 has two; image 2 is on both
-        "gathered": _gather_predictions(mine({0: "a", 2: "c", 1: "b"}, {3: "d", 2: "c"}), 4),
+        "gathered": _gather_predictions(
+            mine({0: "a", 2: "c", 1: "b"}, {3: "d", 2: "c"}), dataset=range(4)
+        ),
+        "one is missing": gather_without_one(mine({0: "a"}, {2: "c"})),
+        "running means": running_means(),
     }
     (folder / f"rank{rank}.json").write_text(json.dumps(seen))
     dist.destroy_process_group()

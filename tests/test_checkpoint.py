@@ -146,8 +146,8 @@ def test_fault_resuming_ignored_changed_settings(tmp_path, caplog):
     for number, parameter in enumerate(model.parameters()):
         momentum = saved["optimizer"]["state"][number]["momentum_buffer"]
         assert torch.equal(optimizer.state[parameter]["momentum_buffer"], momentum)
-    (line,) = [r.getMessage() for r in caplog.records if "settings differ" in r.getMessage()]
-    assert line.startswith("7 settings differ from those of the checkpoint's run")
+    (line,) = [r.getMessage() for r in caplog.records if "setting(s) differ" in r.getMessage()]
+    assert line.startswith("7 setting(s) differ from the checkpoint's run")
     assert sorted(line.split("count: ")[1].split("; ")) == [
         "INPUT.MIN_SIZE_TRAIN: (800,) -> (600,)",
         "SOLVER.BASE_LR: 0.001 -> 0.02",
@@ -169,7 +169,7 @@ def test_the_same_settings_resume_to_the_last_bit_and_list_nothing(tmp_path, cap
     *again, checkpointer = _detector_training(tmp_path)
     with caplog.at_level(logging.INFO):
         checkpointer.load()
-    assert "settings differ" not in caplog.text
+    assert "setting(s) differ" not in caplog.text
     _train(*again, 3)
     assert _same(parts[0], again[0])
 
@@ -185,7 +185,7 @@ def test_evaluation_of_a_checkpoint_lists_no_changes(tmp_path, caplog):
     cfg.merge_from_list(["OUTPUT_DIR", str(tmp_path), "SOLVER.BASE_LR", 0.5])
     with caplog.at_level(logging.INFO):
         checkpoint.load_trained(cfg, _training(seed=1)[0], "", use_latest=True)
-    assert "Resuming from" in caplog.text and "settings differ" not in caplog.text
+    assert "Resuming from" in caplog.text and "setting(s) differ" not in caplog.text
 
 
 def test_a_run_of_the_original_resumes_under_other_settings(tmp_path, caplog):
@@ -201,13 +201,13 @@ def test_a_run_of_the_original_resumes_under_other_settings(tmp_path, caplog):
         ([], None),
         (
             ["SOLVER.BASE_LR", 0.02, "SOLVER.WARMUP_METHOD", "constant", "SOLVER.STEPS", (9,)],
-            "3 settings differ from those of the checkpoint's run, and those of now count: "
+            "3 setting(s) differ from the checkpoint's run, and those of now count: "
             "SOLVER.BASE_LR and BASE_LR * BIAS_LR_FACTOR: (0.001, 0.002) -> (0.02, 0.04); "
             "SOLVER.STEPS: (3, 5) -> (9,); SOLVER.WARMUP_METHOD: 'linear' -> 'constant'",
         ),
         (
             ["SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.MOMENTUM", 0.5],
-            "2 settings differ from those of the checkpoint's run, and those of now count: "
+            "2 setting(s) differ from the checkpoint's run, and those of now count: "
             "SOLVER.MOMENTUM: 0.9 -> 0.5; "
             "SOLVER.WEIGHT_DECAY and WEIGHT_DECAY_BIAS: (0.0005, 0) -> (0.1, 0)",
         ),
@@ -216,7 +216,7 @@ def test_a_run_of_the_original_resumes_under_other_settings(tmp_path, caplog):
         _, optimizer, _, checkpointer = _detector_training(tmp_path, *options)
         with caplog.at_level(logging.INFO):
             assert checkpointer.load() == {"iteration": 4}
-        lines = [r.getMessage() for r in caplog.records if "settings differ" in r.getMessage()]
+        lines = [r.getMessage() for r in caplog.records if "setting(s) differ" in r.getMessage()]
         assert lines == ([told] if told else [])
         rate = 0.02 if "SOLVER.BASE_LR" in options else 0.001 * 0.1
         assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)

@@ -62,3 +62,13 @@ def test_uneven_shares_of_predictions_are_put_together(scenes):
     _, ranks = scenes
     assert ranks[0]["gathered"] == ["a", "b", "c", "d"]
     assert ranks[1]["gathered"] is None
+
+
+def test_a_missing_prediction_stops_both_processes(scenes):
+    for seen in scenes[1]:
+        assert seen["one is missing"].startswith("1 of 3 images have no prediction (1)")
+
+
+def test_fault_running_means_of_the_first_process_were_sent_to_all(scenes):
+    # the weight is the first process's; the running means start at 0, move by a half, each alone
+    assert [seen["running means"] for seen in scenes[1]] == [[0.75, 5.0], [1.5, 5.0]]

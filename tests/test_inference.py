@@ -1,7 +1,5 @@
 """Evaluation: which predictions are kept, their order, and their evaluation."""
 
-import logging
-
 import pytest
 import torch
 from made_data import boxlist, make_coco_folder
@@ -10,7 +8,12 @@ from torch import nn
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.data.datasets import COCODataset
 from maskrcnn_benchmark.engine import inference as inference_module
-from maskrcnn_benchmark.engine.inference import compute_on_dataset, inference, run_test
+from maskrcnn_benchmark.engine.inference import (
+    _gather_predictions,
+    compute_on_dataset,
+    inference,
+    run_test,
+)
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.utils.precision import autocast
 from maskrcnn_benchmark.utils.timer import Timer
@@ -57,10 +60,47 @@ def test_predictions_can_be_made_smaller_at_once_and_precision_lowered():
     assert kept == {2: (2, 1)} and model.mode == (False, False, True)
 
 
-def test_missing_predictions_are_told(caplog):
-    with caplog.at_level(logging.WARNING):
-        assert inference_module._gather_predictions({2: "c", 0: "a"}, 3) == ["a", "c"]
-    assert "2 of 3 images have predictions" in caplog.text
+class Files(list):
+    """A data set that knows nothing but its files."""
+
+    def get_img_info(self, index):
+        return {"file_name": self[index]}
+
+
+def test_predictions_come_in_the_order_of_the_data_set():
+    assert _gather_predictions({2: "c", 0: "a", 1: "b"}, Files(["x.png"] * 3)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("share", "dataset", "told"),
+    [
+        (
+            {2: "c", 0: "a"},
+            Files(["x.png", "y.png", "z.png"]),
+            r"1 of 3 images have no prediction \(1: y.png\)\. The data loader must",
+        ),
+        (
+            {3: "d"},
+            Files(f"{number}.tif" for number in range(9)),
+            r"8 of 9 .* \(0: 0.tif, 1: 1.tif, 2: 2.tif, 4: 4.tif, 5: 5.tif, …\)",
+        ),
+        ({1: "b"}, range(2), r"1 of 2 images have no prediction \(0\)"),
+        (
+            {0: "a", 7: "h", 9: "j"},
+            range(1),
+            r"^2 prediction\(s\) of no image of the set, such as 7\.",
+        ),
+        (
+            {0: "a", 7: "h"},
+            range(2),
+            r"1 of 2 images have no prediction \(1\); 1 prediction\(s\) of no image .* such as 7\.",
+        ),
+    ],
+    ids=["one", "many", "set without files", "another set's", "numbered otherwise"],
+)
+def test_fault_a_missing_prediction_shifted_all_later_ones(share, dataset, told):
+    with pytest.raises(ValueError, match=told):
+        _gather_predictions(share, dataset)
 
 
 def test_coco_set_evaluated_and_written(tmp_path):

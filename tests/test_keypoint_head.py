@@ -1,13 +1,12 @@
 """The keypoint head: targets, loss, points from heat maps, whole models, training, evaluation."""
 
 import hashlib
-from importlib import util
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from launching import ROOT, load_file
 from made_data import boxlist, make_coco_folder
 from tiny_models import FPN_BODY, FPN_KEYPOINT, FPN_MASK, NARROW, made_batch, make_cfg
 
@@ -29,7 +28,6 @@ from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.loss import (
 from maskrcnn_benchmark.structures import crowd
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZE = (100, 80)  # width, height
 CHANNELS = ["MODEL.RESNETS.BACKBONE_OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 4]
 
@@ -325,13 +323,11 @@ def test_two_iterations_and_their_evaluation(tmp_path):
         *("MODEL.ROI_HEADS.DETECTIONS_PER_IMG", 5, "OUTPUT_DIR", str(tmp_path)),
         *("MODEL.WEIGHT", "", "SOLVER.BASE_LR", 1e-4, "DATALOADER.SIZE_DIVISIBILITY", 32),
     )
-    spec = util.spec_from_file_location("train_net", ROOT / "tools" / "train_net.py")
-    train_net = util.module_from_spec(spec)
-    spec.loader.exec_module(train_net)
+    train_net = load_file("tools/train_net.py")
     torch.manual_seed(0)
     before = build_detection_model(cfg).roi_heads.keypoint.predictor.kps_score_lowres.weight
     torch.manual_seed(0)
-    model = train_net.train(cfg, 0, False)
+    model = train_net.train(cfg, False)
     after = model.roi_heads.keypoint.predictor.kps_score_lowres.weight
     assert not torch.equal(before, after) and (tmp_path / "model_final.pth").is_file()
     ((results, rows),) = run_test(cfg, model, False, output_dir="").values()

@@ -2,14 +2,14 @@
 
 import json
 import logging
+import math
 import sys
-from importlib import util
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from launching import ROOT, launch
+from launching import launch, load_file
 
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.dota.submission import read_task_folder
@@ -144,19 +144,12 @@ def tested(data, trained):
     return folder
 
 
-def load_tool(name):
-    spec = util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def train_here(data, output_dir, *opts, seed=None):
-    """train_net's train() in this process; returns the model."""
+    """Run train_net's train() in this process; return the model."""
     cfg = load_config(str(data / "settings.yaml"), ["OUTPUT_DIR", str(output_dir), *opts])
     Path(output_dir).mkdir(exist_ok=True)
     seed_everything(cfg.SOLVER.SEED if seed is None else seed)
-    return load_tool("train_net").train(cfg, 0, False)
+    return load_file("tools/train_net.py").train(cfg, False)
 
 
 def same_weights(a, b):
@@ -241,7 +234,7 @@ def test_errors_are_one_line_and_status_2(data, monkeypatch, capsys):
     command = ["test_net.py", "--config-file", str(data / "settings.yaml"), "--ckpt", "no.pth"]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as end:
-        run_tool(load_tool("test_net").main)
+        run_tool(load_file("tools/test_net.py").main)
     logging.getLogger("maskrcnn_benchmark").handlers.clear()
     (line,) = capsys.readouterr().err.splitlines()
     assert end.value.code == 2 and line.startswith("error: ") and "no.pth" in line
@@ -272,6 +265,29 @@ def test_resumed_training_equals_uninterrupted_bit_for_bit(data, tmp_path):
     (tmp_path / "parts" / "last_checkpoint").write_text(str(half))
     resumed = train_here(data, tmp_path / "parts", *opts, "DATALOADER.NUM_WORKERS", "1", seed=77)
     assert same_weights(whole, resumed)
+
+
+def test_fault_the_same_command_with_a_lower_learning_rate_trained_with_the_old_one(
+    data, tmp_path, caplog
+):
+    command = [
+        *("SOLVER.MAX_ITER", "5", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.WARMUP_ITERS", "2"),
+        *("SOLVER.WARMUP_METHOD", "constant", "SOLVER.WARMUP_FACTOR", "1e-9"),
+    ]
+    with pytest.raises(FloatingPointError, match="iteration 4 .*Lower SOLVER.BASE_LR"):
+        train_here(data, tmp_path, *command, "SOLVER.BASE_LR", "1e6")
+    with caplog.at_level(logging.INFO):
+        train_here(data, tmp_path, *command, "SOLVER.BASE_LR", "0.02")
+    assert "1 setting(s) differ from the checkpoint's run" in caplog.text
+    assert caplog.text.count("SOLVER.BASE_LR: 1000000.0 -> 0.02") == 1
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["iteration"] for row in rows] == [1, 2, 3, 4, 5]
+    # the rate of the iteration that follows; the resumed ones ran at 0.02
+    assert [row["lr"] for row in rows] == [0.001, 1e6, 0.02, 0.02, 0.02]
+    assert math.isfinite(rows[-1]["loss"])
+    # a command that trains nothing leaves the settings that training had
+    train_here(data, tmp_path, *command, "SOLVER.BASE_LR", "0.5")
+    assert load_config(str(tmp_path / "config.yml"), []).SOLVER.BASE_LR == 0.02
 
 
 def test_fault_last_checkpoint_turns_fine_tuning_into_resuming(data, trained, tmp_path, caplog):

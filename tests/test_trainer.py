@@ -9,10 +9,12 @@ import signal
 
 import pytest
 import torch
+from tiny_models import made_batch, make_cfg, tiny_fbnet
 from torch import nn
 
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.engine import trainer
+from maskrcnn_benchmark.engine.inference import compute_on_dataset
 from maskrcnn_benchmark.engine.trainer import do_train, flatten_results
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
@@ -61,11 +63,12 @@ class Loader:
 
 def train(folder, values, noise=0.0, before=lambda iteration: None, **settings):
     """Run do_train as train_net does; return (model, arguments)."""
-    settings = {"period": 100, "test_period": 0, "dtype": "float32", "seed": 3, **settings}
+    defaults = {"period": 100, "test_period": 0, "dtype": "float32", "seed": 3, "device": CPU}
+    settings = defaults | settings
     cfg = default_cfg.clone()
     cfg.OUTPUT_DIR, cfg.DTYPE = str(folder), settings["dtype"]
     seed_everything(settings["seed"])
-    model = OneWeight(noise)
+    model = OneWeight(noise).to(settings["device"])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3], gamma=0.1)
     folder.mkdir(exist_ok=True)
@@ -73,7 +76,7 @@ def train(folder, values, noise=0.0, before=lambda iteration: None, **settings):
     arguments = {"iteration": 0, **checkpointer.load()}
     loader = Loader(values, arguments["iteration"], before)
     do_train(
-        *(cfg, model, loader, None, optimizer, scheduler, checkpointer, CPU),
+        *(cfg, model, loader, None, optimizer, scheduler, checkpointer, settings["device"]),
         *(settings["period"], settings["test_period"], arguments),
     )
     return model, arguments
@@ -169,26 +172,66 @@ def test_non_finite_loss_stops_and_names_everything(tmp_path, bad):
     assert not (tmp_path / "model_0000003.pth").exists()
 
 
-def test_evaluation_in_training_is_noted_and_changes_nothing(tmp_path, monkeypatch):
+def test_evaluation_in_training_is_noted(tmp_path, monkeypatch):
     calls = []
 
     def fake_run_test(cfg, model, distributed, output_dir):
-        model.eval()
-        random.random(), torch.rand(7)
-        calls.append((output_dir, torch.is_grad_enabled()))
+        calls.append(output_dir)
         return {"toy": {"task2": {"voc07@0.5": {"mAP": 0.25, "classes": {"ship": {"ap": 1.0}}}}}}
 
     monkeypatch.setattr(trainer, "run_test", fake_run_test)
-    plain, _ = train(tmp_path / "plain", [1, 2, 3, 4], noise=1.0)
-    judged, _ = train(tmp_path / "judged", [1, 2, 3, 4], noise=1.0, test_period=2)
-    assert len(calls) == 2 and calls[0][0] == ""
-    assert judged.training and torch.equal(plain.weight, judged.weight)
-    rows = read_metrics(tmp_path / "judged" / "metrics.jsonl")
+    train(tmp_path, [1, 2, 3, 4], test_period=2)
+    assert calls == ["", ""]
+    rows = read_metrics(tmp_path / "metrics.jsonl")
     figures = [row for row in rows if "test/toy/task2/voc07@0.5/mAP" in row]
     assert [(row["iteration"], row["test/toy/task2/voc07@0.5/mAP"]) for row in figures] == [
         (2, 0.25),
         (4, 0.25),
     ]
+
+
+def train_fbnet(folder, test_period):
+    """Train a narrow FBNet, its first block in evaluation mode, for two iterations."""
+    images, targets = made_batch()
+    model = tiny_fbnet()
+    cfg = make_cfg("OUTPUT_DIR", str(folder))
+    seed_everything(3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [100])
+
+    class Batches(list):
+        def __iter__(self):
+            for image_ids in super().__iter__():
+                yield to_image_list(images), targets, image_ids
+                model.backbone.body.first.eval()  # as one does who freezes a part
+
+    do_train(
+        *(cfg, model, Batches([[0, 1]] * 2), Batches([[0, 1]])),
+        *(optimizer, scheduler, Checkpointer(model), CPU, 100, test_period, {"iteration": 0}),
+    )
+    return model
+
+
+def test_fault_evaluation_in_training_taught_batch_norm_the_validation_images(
+    tmp_path, monkeypatch
+):
+    def run_test_on_noise(cfg, model, distributed, output_dir):
+        batch = to_image_list([torch.randn(3, 64, 96)]), [None], [0]
+        compute_on_dataset(model, [batch], CPU, bbox_aug=False)
+        random.random()
+        return {}
+
+    monkeypatch.setattr(trainer, "run_test", run_test_on_noise)
+    folders = (tmp_path / "plain", tmp_path / "evaluated")
+    models = [train_fbnet(folder, period) for folder, period in zip(folders, (0, 1), strict=True)]
+    states = [model.state_dict() for model in models]
+    assert sum("running_mean" in name for name in states[0]) > 20
+    assert [n for n, value in states[0].items() if not torch.equal(value, states[1][n])] == []
+    modes = [[module.training for module in model.modules()] for model in models]
+    assert modes[0] == modes[1] and set(modes[0]) == {True, False}
+    rows, with_evaluations = (read_metrics(folder / "metrics.jsonl") for folder in folders)
+    assert [r["loss"] for r in rows] == [r["loss"] for r in with_evaluations if "loss" in r]
+    assert sum("val/loss_classifier" in row for row in with_evaluations) == 2
 
 
 def test_validation_losses_are_means_over_batches():
@@ -250,8 +293,8 @@ def test_without_tensorboard_a_line_says_so(tmp_path, caplog, monkeypatch):
 def test_bar_on_a_terminal_only(tmp_path, monkeypatch, capsys):
     for on_terminal in (False, True):
         monkeypatch.setattr("sys.stderr.isatty", lambda answer=on_terminal: answer)
-        with TrainingLog(str(tmp_path), 0, 2, enabled=True) as log:
-            log.add_iteration(1, {"loss": 0.25})
+        with TrainingLog(str(tmp_path), 0, 2, CPU, enabled=True) as log:
+            log.add_iteration(1, {"loss": 0.25}, lr=0.1)
         shown = capsys.readouterr().err
         assert ("loss=0.2500" in shown) == on_terminal
 

@@ -1,4 +1,4 @@
-"""Trains a detector, then judges it.
+"""Train a detector, then evaluate it.
 
 python tools/train_net.py --config-file configs/quickstart.yaml
 torchrun --nproc_per_node=8 tools/train_net.py --config-file configs/dota/….yaml
@@ -11,7 +11,9 @@ import os
 
 import torch
 
+from maskrcnn_benchmark.config.settings import given_keys
 from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.num_classes import settle_num_classes
 from maskrcnn_benchmark.engine.inference import run_test
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -20,11 +22,14 @@ from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process
 from maskrcnn_benchmark.utils.command_line import add_run_arguments, run_tool
 from maskrcnn_benchmark.utils.miscellaneous import save_config
-from maskrcnn_benchmark.utils.processes import start_run
+from maskrcnn_benchmark.utils.processes import share_gradients, start_run
 
 
-def train(cfg, local_rank: int, distributed: bool):
-    """Trains from MODEL.WEIGHT, or from OUTPUT_DIR's last checkpoint where there is one.
+def train(cfg, distributed: bool):
+    """Train from MODEL.WEIGHT, or from OUTPUT_DIR's last checkpoint where there is one.
+
+    OUTPUT_DIR/config.yml gets the settings as soon as an iteration is about to be trained with
+    them.
 
     Returns:
         The trained model, wrapped in DistributedDataParallel in a distributed run.
@@ -38,9 +43,7 @@ def train(cfg, local_rank: int, distributed: bool):
     )
     arguments = {"iteration": 0, **checkpointer.load(cfg.MODEL.WEIGHT)}
     if distributed:
-        model = torch.nn.parallel.DistributedDataParallel(
-            model, device_ids=[local_rank] if device.type == "cuda" else None
-        )
+        model = share_gradients(model, device)
     loader = make_data_loader(
         cfg, is_train=True, is_distributed=distributed, start_iter=arguments["iteration"]
     )
@@ -49,6 +52,8 @@ def train(cfg, local_rank: int, distributed: bool):
         validation_loader = make_data_loader(
             cfg, is_train=False, is_distributed=distributed, is_for_period=True
         )
+    if arguments["iteration"] < cfg.SOLVER.MAX_ITER:
+        save_config(cfg, os.path.join(cfg.OUTPUT_DIR, "config.yml"))
     do_train(
         cfg,
         model,
@@ -66,15 +71,16 @@ def train(cfg, local_rank: int, distributed: bool):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a detector, then judge it")
-    parser.add_argument("--skip-test", action="store_true", help="do not judge the trained model")
+    parser = argparse.ArgumentParser(description="Train a detector, then evaluate it")
+    parser.add_argument(
+        "--skip-test", action="store_true", help="do not evaluate the trained model"
+    )
     add_run_arguments(parser)
     args = parser.parse_args()
     cfg = start_run(args.config_file, args.opts, args.local_rank, log_to_file=True)
-    save_config(cfg, os.path.join(cfg.OUTPUT_DIR, "config.yml"))
+    cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
     distributed = get_world_size() > 1
-    local_rank = int(os.environ.get("LOCAL_RANK", args.local_rank))
-    model = train(cfg, local_rank, distributed)
+    model = train(cfg, distributed)
     if not args.skip_test:
         run_test(cfg, model, distributed)
 

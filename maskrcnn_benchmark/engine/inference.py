@@ -1,4 +1,4 @@
-"""Evaluation: a model over data sets, the processes' shares gathered, the main process judges."""
+"""Evaluation: a model over data sets; the main process gathers what all found and evaluates it."""
 
 import logging
 import os
@@ -26,6 +26,7 @@ from maskrcnn_benchmark.utils.comm import (
 from maskrcnn_benchmark.utils.precision import autocast
 
 LOG_PERIOD = 30  # seconds
+_NAMES_SHOWN = 5
 
 
 def compute_on_dataset(
@@ -37,7 +38,7 @@ def compute_on_dataset(
     dtype: str = "float32",
     convert: Callable[[int, Any], Any] | None = None,
 ) -> dict[int, Any]:
-    """Runs the model over this process's share of a data set.
+    """Run the model over this process's share of a data set.
 
     Args:
         model: put into evaluation mode; gives a list of BoxList.
@@ -62,7 +63,7 @@ def compute_on_dataset(
                 detect = im_detect_bbox_aug if bbox_aug is True else bbox_aug
                 predictions = detect(model, images, device)
             else:
-                predictions = model(images.to(device))
+                predictions = model(images.to(device, non_blocking=True))
         predictions = [prediction.to("cpu") for prediction in predictions]  # waits for the GPU
         if timer:
             timer.toc()
@@ -84,14 +85,14 @@ def inference(
     output_folder: str | None = None,
     dtype: str = "float32",
 ):
-    """Judges a model on a data set; called by every process.
+    """Evaluate a model on a data set; called by every process.
 
     Args:
         model: the detector, not wrapped for distributed training.
         data_loader: this process's share; the shares need not be equal.
         dataset_name: for the log.
         iou_types: "bbox", "segm", "keypoints".
-        box_only: judge the proposals only.
+        box_only: evaluate the proposals only.
         bbox_aug: test-time augmentation, see compute_on_dataset.
         device: where the model lies.
         expected_results, expected_results_sigma_tol: figures to check against (COCO).
@@ -100,6 +101,9 @@ def inference(
 
     Returns:
         What the data set's evaluation returns, on the main process; None on the others.
+
+    Raises:
+        ValueError: an image has no prediction.
     """
     logger = logging.getLogger("maskrcnn_benchmark.inference")
     dataset = data_loader.dataset
@@ -115,10 +119,10 @@ def inference(
         dtype=dtype,
         convert=convert,
     )
-    predictions = _gather_predictions(share, len(dataset))
+    predictions = _gather_predictions(share, dataset)
     seconds = time.time() - start
     logger.info(
-        "Predictions took %.1f s (%.3f s an image, %d processes)",
+        "Predictions took %.1f s (%.3f s per image, %d processes)",
         *(seconds, seconds / max(len(dataset), 1), get_world_size()),
     )
     if predictions is None:
@@ -137,7 +141,7 @@ def inference(
 
 
 def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> dict[str, Any]:
-    """Judges a model on every set of DATASETS.TEST.
+    """Evaluate a model on every set of DATASETS.TEST.
 
     Args:
         cfg: the run's settings.
@@ -176,27 +180,53 @@ def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> di
 
 
 def _iou_types(cfg) -> tuple[str, ...]:
-    """What a model of these settings is judged by."""
+    """Return what a model of these settings is evaluated by."""
     heads = {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
     return ("bbox", *(name for name, on in heads.items() if on))
 
 
-def _gather_predictions(share: dict[int, Any], images: int) -> list[Any] | None:
-    """Puts the processes' shares together, in the data set's order; None but on the main one."""
-    shares = all_gather(share)
-    if not is_main_process():
-        return None
-    merged = {image_id: kept for part in shares for image_id, kept in part.items()}
-    if len(merged) != images:
-        logging.getLogger("maskrcnn_benchmark.inference").warning(
-            "%d of %d images have predictions; the others are missing from the evaluation",
-            *(len(merged), images),
+def _gather_predictions(share: dict[int, Any], dataset: Any) -> list[Any] | None:
+    """Put the processes' shares together, in the data set's order.
+
+    Returns:
+        One prediction per image, on the main process; None on the others.
+
+    Raises:
+        ValueError: on every process, if an image has no prediction or a prediction no image.
+    """
+    merged: dict[int, Any] = {}
+    for part in all_gather(share):
+        merged |= part
+    places = range(len(dataset))
+    missing = [index for index in places if index not in merged]
+    strange = [image_id for image_id in merged if image_id not in places]
+    problems = []
+    if missing:
+        titles = [_image_title(dataset, index) for index in missing[:_NAMES_SHOWN]]
+        titles += ["…"] if len(missing) > len(titles) else []
+        problems.append(
+            f"{len(missing)} of {len(dataset)} images have no prediction ({', '.join(titles)})"
         )
-    return [merged[image_id] for image_id in sorted(merged)]
+    if strange:
+        problems.append(
+            f"{len(strange)} prediction(s) of no image of the set, such as {strange[0]}"
+        )
+    if problems:
+        raise ValueError(
+            f"{'; '.join(problems)}. The data loader must bring each image of the set, and as its "
+            "id the image's place in the set, counted from 0"
+        )
+    return [merged[index] for index in places] if is_main_process() else None
+
+
+def _image_title(dataset: Any, index: int) -> str:
+    """Return an image's place in the data set, and its file where the data set tells it."""
+    told = dataset.get_img_info(index) if hasattr(dataset, "get_img_info") else {}
+    return f"{index}: {told['file_name']}" if "file_name" in told else str(index)
 
 
 def _with_progress(data_loader):
-    """Passes the batches on: with a bar on a terminal, a line now and then in a log."""
+    """Pass the batches on: with a bar on a terminal, a line now and then in a log."""
     if not is_main_process():
         yield from data_loader
     elif sys.stderr.isatty():

@@ -1,15 +1,14 @@
 """The training loop: straight-line code from a batch to a saved checkpoint."""
 
-import datetime
 import logging
 import math
-import resource
-import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from maskrcnn_benchmark.engine.inference import run_test
 from maskrcnn_benchmark.utils.comm import (
@@ -20,7 +19,6 @@ from maskrcnn_benchmark.utils.comm import (
     synchronize,
 )
 from maskrcnn_benchmark.utils.interrupt import StopRequest, shielded_children
-from maskrcnn_benchmark.utils.metric_logger import MetricLogger
 from maskrcnn_benchmark.utils.precision import autocast
 from maskrcnn_benchmark.utils.random_state import (
     get_random_state,
@@ -29,7 +27,6 @@ from maskrcnn_benchmark.utils.random_state import (
 )
 from maskrcnn_benchmark.utils.training_log import TrainingLog
 
-LOG_PERIOD = 20  # iterations
 FINISHED = (
     "This run is finished: %d of %d iterations are done, nothing is trained. To go on, raise "
     "SOLVER.MAX_ITER; to start anew, choose another OUTPUT_DIR than %r."
@@ -38,7 +35,7 @@ INTERRUPTED = "Interrupted: iteration %d of %d is saved in %r; the same command 
 
 
 def reduce_loss_dict(loss_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Averages each loss over the processes.
+    """Average each loss over the processes.
 
     Args:
         loss_dict: scalars; the same names on every process.
@@ -67,14 +64,14 @@ def do_train(
     test_period,
     arguments,
 ) -> None:
-    """Trains from arguments["iteration"] to the loader's end, saving and evaluating on the way.
+    """Train from arguments["iteration"] to the loader's end, saving and evaluating on the way.
 
     Args:
         cfg: DTYPE, OUTPUT_DIR and what evaluation needs are read.
         model: on the device, wrapped for distributed training or not.
         data_loader: gives (images, targets, image ids); len() is the iteration to end at.
         data_loader_val: labelled images whose losses are added to each evaluation; or None.
-        optimizer, scheduler: stepped once an iteration.
+        optimizer, scheduler: stepped once per iteration.
         checkpointer: its save(name, **arguments) writes `model_XXXXXXX` and `model_final`.
         device: where the batches go.
         checkpoint_period: iterations from one checkpoint to the next.
@@ -97,45 +94,24 @@ def do_train(
     scaler = torch.amp.GradScaler(device.type, enabled=cfg.DTYPE == "float16")
     if "scaler" in arguments:
         scaler.load_state_dict(arguments["scaler"])
-    meters = MetricLogger(delimiter="  ")
-    log = TrainingLog(cfg.OUTPUT_DIR, start_iter, max_iter, enabled=is_main_process())
-    start_time = end = time.time()
+    log = TrainingLog(cfg.OUTPUT_DIR, start_iter, max_iter, device, enabled=is_main_process())
     with log, StopRequest() as stop:
-        with shielded_children():
-            batches = iter(data_loader)  # may draw random numbers: before the states are put back
-        _restore_random_state(arguments.get("rng"), logger)
+        batches = _start_loading(data_loader, arguments.get("rng"))
         for iteration, (images, targets, image_ids) in enumerate(batches, start_iter + 1):
-            data_time = time.time() - end
-            images = images.to(device)
-            targets = [target.to(device) for target in targets]
+            log.note_data()
+            images = images.to(device, non_blocking=True)
+            targets = [target.to(device, non_blocking=True) for target in targets]
 
             with autocast(cfg.DTYPE, device):
                 loss_dict = model(images, targets)
-                losses = sum(loss_dict.values())
-
-            # "stop" goes along, so that all processes stop after the same iteration
-            asked = torch.tensor(float(stop.requested), device=device)
-            numbers = _to_numbers(reduce_loss_dict({**loss_dict, "stop": asked}))
-            stopping = numbers.pop("stop") > 0 and iteration < max_iter
-            scalars = {"loss": sum(numbers.values()), **numbers}
-            if not math.isfinite(scalars["loss"]):
+            losses, asked_to_stop = _fetch(loss_dict, stop.requested)
+            if not math.isfinite(losses["loss"]):
                 _stop_at_non_finite_loss(iteration, loss_dict, targets, image_ids)
-
-            optimizer.zero_grad()
-            scaler.scale(losses).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            scheduler.step()
+            _step(sum(loss_dict.values()), optimizer, scheduler, scaler)
 
             arguments["iteration"] = iteration
-            times = {"time": time.time() - end, "data": data_time}
-            end = time.time()
-            meters.update(**scalars, **times)
-            lr = optimizer.param_groups[0]["lr"]
-            log.add_iteration(iteration, {**scalars, "lr": lr, **times})
-            if iteration % LOG_PERIOD == 0 or iteration == max_iter:
-                logger.info(_progress_line(meters, iteration, max_iter, lr, device))
-
+            log.add_iteration(iteration, losses, optimizer.param_groups[0]["lr"])
+            stopping = asked_to_stop and iteration < max_iter
             if iteration % checkpoint_period == 0 or stopping:
                 _save(f"model_{iteration:07d}", checkpointer, arguments, scaler)
             if iteration == max_iter:
@@ -145,23 +121,58 @@ def do_train(
                 raise KeyboardInterrupt
             if test_period > 0 and iteration % test_period == 0:
                 log.add_evaluation(iteration, _evaluate(cfg, model, data_loader_val, device))
-                end = time.time()
 
-    seconds = time.time() - start_time
-    logger.info(
-        "Total training time: %s (%.4f s / it)",
-        *(datetime.timedelta(seconds=int(seconds)), seconds / (max_iter - start_iter)),
-    )
+
+def _start_loading(data_loader, random_states: list[dict[str, Any]] | None) -> Iterator[Any]:
+    """Start the loading processes; put this process's random state back where there is one."""
+    with shielded_children():
+        batches = iter(data_loader)  # may draw random numbers: before the state is put back
+    if random_states is None:
+        return batches
+    if len(random_states) == get_world_size():
+        set_random_state(random_states[get_rank()])
+    else:
+        logging.getLogger("maskrcnn_benchmark.trainer").warning(
+            "The checkpoint was written by %d processes, these are %d: the random draws differ "
+            "from those of an uninterrupted run.",
+            *(len(random_states), get_world_size()),
+        )
+    return batches
+
+
+def _fetch(
+    loss_dict: dict[str, torch.Tensor], stop_requested: bool
+) -> tuple[dict[str, float], bool]:
+    """Fetch the losses, averaged over the processes, from the device in one transfer.
+
+    Returns:
+        The losses and, first, their sum as "loss"; whether any process is asked to stop: all
+        stop after the same iteration.
+    """
+    some_loss = next(iter(loss_dict.values()))
+    asked = torch.full_like(some_loss, float(stop_requested), dtype=torch.float32)
+    numbers = _to_numbers(reduce_loss_dict({**loss_dict, "stop": asked}))
+    asked_to_stop = numbers.pop("stop") > 0
+    return {"loss": sum(numbers.values()), **numbers}, asked_to_stop
 
 
 def _to_numbers(loss_dict: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Fetches the losses from the device, in one transfer."""
+    """Fetch the losses from the device, in one transfer."""
     values = torch.stack([loss.detach().float() for loss in loss_dict.values()])
     return dict(zip(loss_dict, values.tolist(), strict=True))
 
 
+def _step(loss: torch.Tensor, optimizer, scheduler, scaler) -> None:
+    """Change the weights by the loss's gradients, scaled up on the way where that is enabled."""
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    scheduler.step()
+
+
 def _stop_at_non_finite_loss(iteration: int, loss_dict, targets, image_ids) -> None:
-    """Raises on every process with what those with a bad loss had at hand."""
+    """Raise on every process with what those with a bad loss had at hand."""
     losses = {name: loss.item() for name, loss in loss_dict.items()}
     images = [
         getattr(target, "image_name", None) or f"image {image_id}"
@@ -174,13 +185,13 @@ def _stop_at_non_finite_loss(iteration: int, loss_dict, targets, image_ids) -> N
             told.append(f"process {rank}: {values}; images: {', '.join(their_images)}")
     raise FloatingPointError(
         f"the loss is not finite at iteration {iteration} ({' | '.join(told)}). Lower "
-        "SOLVER.BASE_LR, lengthen the warm-up, or look at these images and their labels; "
-        "the last checkpoint is untouched"
+        "SOLVER.BASE_LR, lengthen the warm-up, or look at these images and their labels; the last "
+        "checkpoint is untouched, and the same command with such a change goes on from there"
     )
 
 
 def _save(name: str, checkpointer, arguments: dict[str, Any], scaler) -> None:
-    """Saves a checkpoint from which training continues exactly; called by every process."""
+    """Save a checkpoint from which training continues exactly; called by every process."""
     arguments["rng"] = all_gather(get_random_state())
     if scaler.is_enabled():
         arguments["scaler"] = scaler.state_dict()
@@ -188,56 +199,44 @@ def _save(name: str, checkpointer, arguments: dict[str, Any], scaler) -> None:
     synchronize()  # a process that ends earlier would have torchrun end the one that writes
 
 
-def _restore_random_state(states: list[dict[str, Any]] | None, logger: logging.Logger) -> None:
-    """Puts back this process's state, if the checkpoint has one for as many processes."""
-    if states is None:
-        return
-    if len(states) == get_world_size():
-        set_random_state(states[get_rank()])
-    else:
-        logger.warning(
-            "The checkpoint was written by %d processes, these are %d: the random draws differ "
-            "from those of an uninterrupted run.",
-            *(len(states), get_world_size()),
-        )
-
-
-def _progress_line(meters, iteration: int, max_iter: int, lr: float, device: torch.device) -> str:
-    """The line that a log shows every LOG_PERIOD iterations."""
-    eta = datetime.timedelta(seconds=int(meters.time.global_avg * (max_iter - iteration)))
-    parts = [f"eta: {eta}", f"iter: {iteration}", str(meters), f"lr: {lr:.6f}"]
-    return meters.delimiter.join([*parts, f"max mem: {_peak_memory_mb(device):.0f}"])
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    """Highest use of GPU memory so far, or of this process's main memory on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
 def _evaluate(cfg, model, data_loader_val, device: torch.device) -> dict[str, float]:
-    """Judges the model on DATASETS.TEST without changing what training draws next.
+    """Evaluate the model on DATASETS.TEST; the training after it is as if it had not been.
 
     Returns:
         Flat names and figures, on the main process; the others get the losses only.
     """
     plain_model = getattr(model, "module", model)
-    with preserved_random_state():
+    with _untouched(plain_model):
         results = run_test(cfg, plain_model, distributed=get_world_size() > 1, output_dir="")
-        figures = {f"test/{k}": v for k, v in flatten_results(results).items()}
-        model.train()
-        if data_loader_val is not None:
+    figures = {f"test/{k}": v for k, v in flatten_results(results).items()}
+    if data_loader_val is not None:
+        with _untouched(plain_model):
             figures |= _validation_losses(cfg, plain_model, data_loader_val, device)
-    logger = logging.getLogger("maskrcnn_benchmark.trainer")
-    logger.info("[Validation]: %s", "  ".join(f"{k}: {v:.4f}" for k, v in figures.items()))
     return figures
+
+
+@contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    """Put back after the block what a forward pass changes.
+
+    That is training or evaluation mode of each part, the buffers (BatchNorm's running means and
+    variances) and the random state.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with preserved_random_state():
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
 
 @torch.no_grad()
 def _validation_losses(cfg, model, data_loader_val, device: torch.device) -> dict[str, float]:
-    """Averages the training losses over labelled images, all processes' together."""
+    """Average the training losses over labelled images, all processes' together."""
     totals: dict[str, float] = {}
     count = 0
     for images, targets, _ in data_loader_val:
@@ -254,7 +253,7 @@ def _validation_losses(cfg, model, data_loader_val, device: torch.device) -> dic
 
 
 def flatten_results(results: Any, prefix: str = "") -> dict[str, float]:
-    """Makes "a/b/c": number pairs of an evaluation's nested results.
+    """Make "a/b/c": number pairs of an evaluation's nested results.
 
     Args:
         results: numbers in dicts, or what the COCO evaluation returns, (COCOResults, raw).

@@ -127,7 +127,7 @@ class Checkpointer:
             ) from error
         if changes:
             self.logger.info(
-                "%d settings differ from those of the checkpoint's run, and those of now count: %s",
+                "%d setting(s) differ from the checkpoint's run, and those of now count: %s",
                 *(len(changes), list_changes(changes)),
             )
         return checkpoint

@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Notes the first Ctrl-C or SIGTERM; the second one acts as usual.
+    """Note the first Ctrl-C or SIGTERM; the second one acts as usual.
 
     Use as a context manager; `requested` says whether a signal came.
     """
@@ -46,7 +46,7 @@ class StopRequest:
 
 @contextmanager
 def shielded_children() -> Iterator[None]:
-    """Processes started in the block are spared both signals, which come back to this one after.
+    """Spare processes started in the block both signals, which come back to this one after it.
 
     A terminal's Ctrl-C and a scheduler's SIGTERM reach loading processes too; without them the
     last iteration would have no data. They end when their parent does.

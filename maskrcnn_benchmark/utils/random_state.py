@@ -14,13 +14,13 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds PyTorch's generators, GPU included, and Python's."""
+    """Seed PyTorch's generators, GPU included, and Python's."""
     torch.manual_seed(seed)
     random.seed(seed)
 
 
 def get_random_state() -> dict[str, Any]:
-    """Takes the states of this process's generators."""
+    """Return the states of this process's generators."""
     version, words, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
@@ -30,7 +30,7 @@ def get_random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Puts back what get_random_state took."""
+    """Put back what get_random_state returned."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     torch.set_rng_state(state["torch"].cpu())
@@ -40,7 +40,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """What the block draws leaves no trace in the draws after it."""
+    """Let what the block draws leave no trace in the draws after it."""
     state = get_random_state()
     try:
         yield
