@@ -52,15 +52,29 @@ def test_a_file_is_downloaded_once(address, tmp_path):
 @pytest.mark.parametrize(
     ("path", "error"),
     [
-        ("cut/R-50.pkl", "102400 bytes expected, got 51200"),
-        ("whole/w-00000000.pth", "invalid hash: a SHA256 of 00000000"),
+        ("cut/R-50.pkl", "expected 102400 bytes, got 51200"),
+        ("whole/w-00000000.pth", "invalid hash: expected a SHA256 of 00000000"),
         ("none/R-50.pkl", "404"),
     ],
 )
 def test_what_fails_leaves_nothing_behind(address, tmp_path, path, error):
-    with pytest.raises((OSError, RuntimeError), match=error):
+    with pytest.raises((OSError, ValueError), match=error):
         model_zoo.cache_url(f"{address}/{path}", tmp_path, progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["{address}/none/R-50.pkl", "{address}/cut/R-50.pkl", "http://127.0.0.1:1/R-50.pkl"]
+)
+def test_fault_what_cannot_be_downloaded_does_not_say_where_to_put_it(address, tmp_path, url):
+    url = url.format(address=address)
+    with pytest.raises(OSError) as caught:
+        model_zoo.cache_url(url, tmp_path / "zoo", progress=False)
+    message = str(caught.value)
+    assert message.startswith(f"{url} cannot be downloaded (")
+    assert f"put it at {tmp_path / 'zoo' / 'R-50.pkl'}; or name a file" in message
+    (tmp_path / "zoo" / "R-50.pkl").write_bytes(b"by hand")  # as the message says
+    assert model_zoo.cache_url(url, tmp_path / "zoo") == str(tmp_path / "zoo" / "R-50.pkl")
 
 
 def test_a_name_of_two_digits_is_no_hash(address, tmp_path):

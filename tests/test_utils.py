@@ -96,7 +96,7 @@ def test_cache_url_downloads_once_and_checks_the_hash(tmp_path, monkeypatch):
     assert cached == str(tmp_path / "home" / "models" / good.name)
     good.unlink()
     assert model_zoo.cache_url(good.as_uri(), progress=False) == cached
-    with pytest.raises(RuntimeError, match="invalid hash"):
+    with pytest.raises(ValueError, match="invalid hash"):
         model_zoo.cache_url(bad.as_uri(), progress=False)
     assert [p.name for p in (tmp_path / "home" / "models").iterdir()] == [good.name]
 

@@ -1,8 +1,9 @@
-"""Weights from the net, kept on disk."""
+"""Download weights once and keep them on disk."""
 
 import hashlib
 import logging
 import os
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
@@ -24,12 +25,14 @@ def cache_url(url: str, model_dir: str | Path | None = None, progress: bool = Tr
     that ends in -HASH (at least 6 hex digits of its SHA256) is checked against the content.
 
     Args:
+        url: http:// or https://
         model_dir: default $TORCH_MODEL_ZOO, else $TORCH_HOME/models, else ~/.torch/models.
         progress: show a bar.
 
     Raises:
-        OSError: the file cannot be had or came incomplete; nothing is kept of it.
-        RuntimeError: it has another hash than its name says; nothing is kept of it.
+        OSError: the file cannot be downloaded or came incomplete; the message says where to put
+            it. Nothing is kept of it.
+        ValueError: it has another hash than its name says; nothing is kept of it.
     """
     if model_dir is None:
         home = os.environ.get("TORCH_HOME", "~/.torch")
@@ -38,7 +41,13 @@ def cache_url(url: str, model_dir: str | Path | None = None, progress: bool = Tr
     if _downloads() and not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         logging.getLogger(__name__).info("downloading %s to %s", url, target)
-        _download(url, target, progress)
+        try:
+            _download(url, target, progress)
+        except (OSError, HTTPException) as error:
+            raise OSError(
+                f"{url} cannot be downloaded ({error}): download it on a machine that can, and put "
+                f"it at {target}; or name a file that you have, with MODEL.WEIGHT FILE"
+            ) from error
     synchronize()
     return str(target)
 
@@ -69,12 +78,12 @@ def _download(url: str, target: Path, progress: bool) -> None:
                     bar.update(len(block))
         size = part.stat().st_size
         if announced and size != announced:
-            raise OSError(f"{url}: {announced} bytes expected, got {size}: try again")
+            raise OSError(f"expected {announced} bytes, got {size}")
         found = HASH_REGEX.search(target.name)
         # "R-50.pkl" looks like a hash too, but one of two digits
         expected = found.group(1) if found and len(found.group(1)) >= 6 else ""
         if not digest.hexdigest().startswith(expected):
-            raise RuntimeError(
-                f"{url}: invalid hash: a SHA256 of {expected}… by its name, got "
+            raise ValueError(
+                f"{url}: invalid hash: expected a SHA256 of {expected}... by its name, got "
                 f"{digest.hexdigest()}: the file was changed on its way"
             )
