@@ -16,7 +16,7 @@ def resolve_dataset_name(name: str) -> dict | None:
             "coco:ANNOTATIONS.json:IMAGES_FOLDER".
 
     Returns:
-        dict(factory=…, args=…) as DatasetCatalog.get gives it; None for any other name.
+        dict(factory=..., args=...) as DatasetCatalog.get gives it; None for any other name.
 
     Raises:
         ValueError: a path is missing in the name.
@@ -44,7 +44,7 @@ def find_entry(name: str, catalog: Any) -> dict:
 
     Args:
         name: as in DATASETS.TRAIN.
-        catalog: its `get(name)` returns dict(factory=…, args=…), or raises for an unknown name.
+        catalog: its `get(name)` returns dict(factory=..., args=...), or raises for an unknown name.
 
     Raises:
         ValueError: an unknown name; the message says how to write it, if it is a path.

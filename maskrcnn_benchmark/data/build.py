@@ -34,13 +34,13 @@ def build_dataset(
     Args:
         dataset_list: "dota:FOLDER", "coco:ANNOTATIONS.json:IMAGES_FOLDER", or catalog names.
         transforms: called with (BGR image, target), or None.
-        dataset_catalog: its `get(name)` returns dict(factory=…, args=…); the factory is a name in
+        dataset_catalog: its `get(name)` returns dict(factory=..., args=...); the factory is a name in
             `data.datasets`, or anything that can be called.
         is_train: leave out what cannot be trained on, and make one data set of all.
         dota_options: arguments of DotaDataset that are the same for all folders.
 
     Returns:
-        One data set per name, or, for training, a list of one that holds them all.
+        one data set per name, or, for training, a list of one that holds them all.
 
     Raises:
         ValueError: an unknown name, or labels that do not fit the settings.
@@ -87,7 +87,7 @@ def make_data_sampler(
 
 
 def _quantize(x: Sequence[float], bins: Sequence[float]) -> list[int]:
-    """Return for each value how many of the bins' limits are not above it."""
+    """Return, per value, how many of the bins' limits are not above it."""
     limits = sorted(bins)
     return [bisect.bisect_right(limits, value) for value in x]
 
@@ -148,7 +148,7 @@ def make_data_loader(
         is_for_period: for an evaluation while training goes on.
 
     Returns:
-        The loader for training or `is_for_period`, else a list with one loader for each test set.
+        the loader for training or `is_for_period`, else a list with a loader per test set.
     """
     # a loader for losses while training goes on shows each image once, as the network wants it
     bbox_aug = cfg.TEST.BBOX_AUG.ENABLED and not is_train and not is_for_period

@@ -10,7 +10,7 @@ class BatchCollator:
     """Put images into one padded tensor.
 
     Args:
-        size_divisible: Height and width are padded to a multiple of this, pixels; 0 for none.
+        size_divisible: height and width are padded to a multiple of this, pixels; 0 for none.
     """
 
     def __init__(self, size_divisible: int = 0):

@@ -40,7 +40,7 @@ class ClassMatches:
     Attributes:
         best_iou: (N,), by falling score; 0 where the image has no such object.
         best_object: int (N,), an index into `difficult`.
-        difficult: bool (M,), one for each labelled object of the class.
+        difficult: bool (M,), per labelled object of the class.
     """
 
     best_iou: np.ndarray
@@ -55,10 +55,10 @@ def evaluate_detections(
     iou: float,
     metric: str,
 ) -> dict:
-    """Judge results against labels.
+    """Evaluate results with labels.
 
     Args:
-        labels: per image name, the whole image's objects; these images are judged.
+        labels: per image name, the whole image's objects; these images are evaluated.
         results: per class name (`results_by_class` or `read_task_folder`).
         task: 1 (oriented) or 2 (horizontal).
         iou: the threshold that a true positive must exceed.
@@ -111,7 +111,7 @@ def average_precision(true_positive: np.ndarray, npos: int, metric: str) -> floa
         metric: "voc07" or "area".
 
     Returns:
-        In 0 ... 1; None where there is nothing to find.
+        in 0 ... 1; None where there is nothing to find.
     """
     if npos == 0:
         return None
@@ -144,13 +144,13 @@ def evaluate_folders(
     metric: str,
     image_names: Iterable[str] | None = None,
 ) -> dict:
-    """Judge a folder of result files against a folder of label files.
+    """Evaluate a folder of result files with a folder of label files.
 
     Args:
         label_folder: `<image>.txt` files.
         result_folder: `Task1_<class>.txt` or `Task2_<class>.txt` files.
         task, iou, metric: as in `evaluate_detections`.
-        image_names: the images to judge, results of others being passed over; None: all that have
+        image_names: the images to evaluate, results of others being left out; None: all that have
             a label file.
     """
     results = read_task_folder(result_folder, task)
@@ -166,7 +166,7 @@ def evaluate_folders(
 
 
 def format_table(evaluation: dict) -> str:
-    """Lay out an evaluation as text, a line for each class and one for the mean."""
+    """Lay out an evaluation as text, a line per class and one for the mean."""
     width = max(map(len, [*evaluation["classes"], "class"]))
     lines = [f"{'class':{width}}      AP   npos     tp   ndet"]
     for name, entry in evaluation["classes"].items():
@@ -182,7 +182,7 @@ def format_ap(value: float | None) -> str:
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """DOTA's classes in DOTA's order, others after them by the alphabet."""
+    """Return DOTA's classes in DOTA's order, others after them by the alphabet."""
     rank = {name: place for place, name in enumerate(DOTA_V2_0)}
     return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
 
@@ -209,7 +209,7 @@ def _check_images(class_name: str, results: ClassResults, labels: Mapping) -> No
         if tile is not None and tile[0] in labels:
             advice = f"it looks like a tile of {tile[0]}: merge the tiles' results first"
         else:
-            advice = "name the images to judge, or add its label file (which may be empty)"
+            advice = "name the images to evaluate, or add its label file (which may be empty)"
         raise ValueError(
             f"results of {class_name} name image {image}, which has no labels; {advice}"
         )
@@ -243,7 +243,7 @@ def _match_class(
 
 
 def _overlaps(coordinates: np.ndarray, corners: np.ndarray, task: int) -> np.ndarray:
-    """IoU (N, M) of results (N, 8 or 4) with objects (M, 4, 2)."""
+    """Return the IoU (N, M) of results (N, 8 or 4) with objects (M, 4, 2)."""
     if task == 1:
         return oriented_iou(coordinates.reshape(-1, 4, 2), corners)
     low = np.maximum(coordinates[:, None, :2], corners.min(axis=1))  # [N, M, 2]

@@ -9,7 +9,7 @@ Tiles, names and clipped labels are those of dota/tiles.py; an image without a l
 for its tiles. tiles.json is there only when all is finished. It holds {"tile", "overlap", "rule",
 "sources": {name: {"width", "height", "bytes", "tiles": [names], "labels"}}}; "labels" counts what
 the labels hold (see `_count`), and is null for an image without a label file. Until then
-tiles-unfinished.jsonl has the settings in its first line and a line for each finished source, so
+tiles-unfinished.jsonl has the settings in its first line and a line per finished source, so
 that a run which was interrupted goes on where it stopped.
 """
 

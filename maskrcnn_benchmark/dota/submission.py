@@ -1,4 +1,4 @@
-"""DOTA's result files: one a class, `Task1_ship.txt` (oriented) or `Task2_ship.txt` (horizontal).
+"""DOTA's result files, one per class: `Task1_ship.txt` (oriented) or `Task2_ship.txt` (horizontal).
 
 A line is `image score x1 y1 x2 y2 x3 y3 x4 y4` in Task1 and `image score xmin ymin xmax ymax` in
 Task2, in pixels of the whole image. Coordinates are edges: BoxList's box (10, 5, 19, 9), ten pixels
@@ -42,7 +42,7 @@ class ClassResults:
 def results_by_class(
     detections: Mapping[str, Detections], class_names: Sequence[str], task: int
 ) -> dict[str, ClassResults]:
-    """Sort detections by class, rounded as the files hold them, so that both are judged alike.
+    """Sort detections by class, rounded as the files hold them, so that both give the same figures.
 
     Args:
         detections: per image name, in the pixels of the whole image.
@@ -73,7 +73,7 @@ def write_task_files(
         class_names: one file each, empty where nothing was found.
 
     Returns:
-        The files' paths.
+        the files' paths.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -114,7 +114,7 @@ def clip_labels(
         min_visible: the share of an object's area that must be exceeded for it to keep its flag.
 
     Returns:
-        New objects in the window's pixels, in the same order.
+        new objects in the window's pixels, in the same order.
     """
     objects = list(objects)
     corners = stack_corners(objects) - (window.x0, window.y0)
@@ -146,7 +146,7 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def _area(polygon: np.ndarray) -> float:
-    """Area of a polygon's hull: its own for a convex one, and sound for one drawn crosswise."""
+    """Return the area of a polygon's hull, which is also that of one drawn crosswise."""
     if len(polygon) < 3:
         return 0.0
     origin = polygon[0]  # OpenCV computes in float32: stay near 0

@@ -1,3 +1,5 @@
+"""Import Python files that belong to no package."""
+
 import sys
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader

@@ -146,5 +146,5 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
         )
 
     def get_img_info(self, index: int) -> dict:
-        """Return the image's entry in the JSON file: height and width in pixels, file_name …"""
+        """Return the image's entry in the JSON file: height and width in pixels, file_name, ..."""
         return self.coco.imgs[self.id_to_img_map[index]]
