@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import pycocotools.mask as mask_util
 import pytest
 import torch
@@ -167,7 +168,11 @@ def test_crowds_are_not_evaluated():
 
 @pytest.mark.parametrize("workers", [None, 2])
 def test_the_whole_file(workers):
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(3)
     content = convert_abstract_to_coco(_Rectangles(ids=False), num_workers=workers, chunksize=2)
+    assert cv2.getNumThreads() == 3
+    cv2.setNumThreads(threads)
     assert json.loads(json.dumps(content)) == content
     assert [image["id"] for image in content["images"]] == [1, 2, 3]
     assert [entry["id"] for entry in content["annotations"]] == [1, 2, 3]

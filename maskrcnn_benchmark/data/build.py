@@ -34,8 +34,8 @@ def build_dataset(
     Args:
         dataset_list: "dota:FOLDER", "coco:ANNOTATIONS.json:IMAGES_FOLDER", or catalog names.
         transforms: called with (BGR image, target), or None.
-        dataset_catalog: its `get(name)` returns dict(factory=..., args=...); the factory is a name in
-            `data.datasets`, or anything that can be called.
+        dataset_catalog: its `get(name)` returns dict(factory=..., args=...); the factory is a name
+            in `data.datasets`, or anything that can be called.
         is_train: leave out what cannot be trained on, and make one data set of all.
         dota_options: arguments of DotaDataset that are the same for all folders.
 
@@ -169,23 +169,28 @@ def make_data_loader(
         _save_labels(datasets[0], cfg.OUTPUT_DIR)
     elif is_for_period and len(datasets) > 1:
         datasets = [D.ConcatDataset(datasets)]
-    on_gpu = torch.device(cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available()
+    collate = BBoxAugCollator() if bbox_aug else BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY)
     loaders = []
     for dataset in datasets:
         batch_sampler = _make_batches(cfg, dataset, is_train, is_distributed, start_iter)
-        loader = ForkingLoader(
-            samplers.TrainingSamples(dataset) if is_train else dataset,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-            batch_sampler=batch_sampler,
-            collate_fn=(
-                BBoxAugCollator() if bbox_aug else BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY)
-            ),
-            pin_memory=on_gpu,  # the copy to the GPU then overlaps with the step before
-            # its own generator: the loader must not move the training process's
-            generator=torch.Generator().manual_seed(0),
-        )
-        loaders.append(loader)
+        samples = samplers.TrainingSamples(dataset) if is_train else dataset
+        loaders.append(_make_loader(cfg, samples, batch_sampler, collate))
     return loaders[0] if is_train or is_for_period else loaders
+
+
+def _make_loader(
+    cfg: CfgNode, samples: Dataset, batch_sampler: BatchSampler, collate: Callable
+) -> DataLoader:
+    on_gpu = torch.device(cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available()
+    return ForkingLoader(
+        samples,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        batch_sampler=batch_sampler,
+        collate_fn=collate,
+        pin_memory=on_gpu,  # so that the copy to the GPU need not be waited for
+        # its own generator: the loader must not move the training process's
+        generator=torch.Generator().manual_seed(0),
+    )
 
 
 def _make_batches(

@@ -5,13 +5,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from maskrcnn_benchmark.data.datasets.abstract import AbstractDataset
+from maskrcnn_benchmark.data.loader import ForkingLoader
 
 
 def convert_abstract_to_coco(
@@ -32,9 +32,7 @@ def convert_abstract_to_coco(
     """
     if not isinstance(dataset, AbstractDataset):
         raise ValueError(f"expected an AbstractDataset, got a {type(dataset).__name__}")
-    if num_workers:
-        cv2.setNumThreads(1)  # before the fork, which OpenCV's threads do not survive
-    loader = DataLoader(
+    loader = ForkingLoader(
         _Converted(dataset),
         batch_size=chunksize,
         num_workers=num_workers or 0,
