@@ -1,3 +1,5 @@
+"""The optimizer and the schedule of learning rates, as a config asks for them."""
+
 import torch
 from torch import nn
 from yacs.config import CfgNode
@@ -6,7 +8,7 @@ from .lr_scheduler import WarmupMultiStepLR
 
 
 def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.SGD:
-    """Build SGD with one parameter group for each trainable parameter, in the model's order.
+    """Build SGD with one parameter group per trainable parameter, in the model's order.
 
     Parameters with "bias" in their name take BASE_LR * BIAS_LR_FACTOR and WEIGHT_DECAY_BIAS.
     """

@@ -1,3 +1,5 @@
+"""The schedule of learning rates."""
+
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +14,16 @@ class WarmupMultiStepLR(torch.optim.lr_scheduler.LRScheduler):
     0.00667 at 250, 0.01 at 500.
 
     Args:
+        optimizer: its groups' learning rates are the bases.
         milestones: iterations, increasing.
+        gamma: factor of the learning rate at each milestone.
         warmup_factor: learning rate of iteration 0, as a part of the base.
         warmup_iters: iterations of the warm-up.
         warmup_method: "linear" rises from the factor to 1, "constant" stays at the factor.
+        last_epoch: the iteration before the first one; -1: none.
+
+    Raises:
+        ValueError: milestones that fall; another warm-up method.
     """
 
     def __init__(
@@ -41,7 +49,7 @@ class WarmupMultiStepLR(torch.optim.lr_scheduler.LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        """Return the learning rate of each group for iteration `last_epoch`."""
+        """Return the learning rate per group for iteration `last_epoch`."""
         warmup = self._warmup()
         decay = self.gamma ** bisect_right(self.milestones, self.last_epoch)
         # In this order: the rounding is the original's.

@@ -1,3 +1,5 @@
+"""The log of a run: on the console, and in a file."""
+
 import logging
 import os
 import sys
@@ -11,8 +13,10 @@ def setup_logger(
     """Send a logger's lines to the console and to a file; calling it again never doubles lines.
 
     Args:
+        name: of the logger.
         save_dir: folder of the file, made if absent; empty: no file.
         distributed_rank: only rank 0 writes; the others' loggers pass warnings to stderr.
+        filename: of the file.
     """
     logger = logging.getLogger(name)
     logger.setLevel(logging.DEBUG)

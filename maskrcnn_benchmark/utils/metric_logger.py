@@ -1,10 +1,16 @@
+"""Series of numbers, smoothed for the log."""
+
 from collections import defaultdict, deque
 
 import torch
 
 
 class SmoothedValue:
-    """A series of numbers, smoothed over its last `window_size` or over all of it."""
+    """A series of numbers, smoothed over its last values or over all of them.
+
+    Args:
+        window_size: how many of the last values `median` and `avg` are of.
+    """
 
     def __init__(self, window_size: int = 20) -> None:
         self.deque: deque[float] = deque(maxlen=window_size)
@@ -12,28 +18,33 @@ class SmoothedValue:
         self.count = 0
 
     def update(self, value: float) -> None:
+        """Add a value."""
         self.deque.append(value)
         self.count += 1
         self.total += value
 
     @property
     def median(self) -> float:
-        """Median of the window, the lower of the two middle ones if it is even."""
+        """The median of the window, the lower of the two middle values if their number is even."""
         return sorted(self.deque)[(len(self.deque) - 1) // 2]
 
     @property
     def avg(self) -> float:
-        """Mean of the window."""
+        """The mean of the window."""
         return sum(self.deque) / len(self.deque)
 
     @property
     def global_avg(self) -> float:
-        """Mean of everything."""
+        """The mean of all values."""
         return self.total / self.count
 
 
 class MetricLogger:
-    """Named SmoothedValues: `meters.update(loss=0.5)`, then `meters.loss.median`, `str(meters)`."""
+    """Named SmoothedValues: `meters.update(loss=0.5)`, then `meters.loss.median`, `str(meters)`.
+
+    Args:
+        delimiter: between the series in `str(meters)`.
+    """
 
     def __init__(self, delimiter: str = "\t") -> None:
         self.meters: defaultdict[str, SmoothedValue] = defaultdict(SmoothedValue)
