@@ -1,11 +1,16 @@
 """NUM_CLASSES follows the data set, or is checked against it before anything is trained."""
 
+import logging
+import sys
+
 import pytest
-from made_data import make_coco_folder, make_dota_folder, rectangle
+from launching import load_file
+from made_data import gradient, make_coco_folder, make_dota_folder, rectangle
 
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.num_classes import settle_num_classes
+from maskrcnn_benchmark.images.image_io import write_image
 
 BOX_KEY = "MODEL.ROI_BOX_HEAD.NUM_CLASSES"
 
@@ -135,3 +140,45 @@ def test_a_dota_set_with_a_subset_of_the_classes(tmp_path):
         _, (target,), _ = next(iter(loader))
         assert target.get_field("labels").tolist() == [1]
         assert [item.name for item in loader.dataset.read_truth("A")] == ["plane"]
+
+
+class _Stop(Exception):
+    """Ends a tool when what is looked for has come."""
+
+
+@pytest.mark.parametrize(
+    "tool, function, arguments",
+    [
+        ("train_net", "train", []),
+        ("test_net", "build_detection_model", []),
+        ("predict", "predict_files", ["--weights", "w.pth", "--out", "out", "scene.png"]),
+    ],
+)
+def test_the_tools_build_models_with_the_settled_number(
+    tmp_path, monkeypatch, tool, function, arguments
+):
+    """Before the model is built; train() writes the settings that it is given to config.yml."""
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "scene.png", gradient(40, 30))
+    (tmp_path / "settings.yaml").write_text(
+        "DATASETS:\n  TRAIN: ('dota:none',)\nDOTA:\n  CLASSES: ('ship', 'plane')\n"
+        f"MODEL:\n  DEVICE: cpu\nOUTPUT_DIR: {tmp_path / 'run'}\n"
+    )
+    module = load_file(f"tools/{tool}.py")
+    seen = []
+
+    def stop(cfg, *_, **__):
+        seen.append(cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES)
+        raise _Stop
+
+    if tool == "predict":
+        monkeypatch.setattr(module.Predictor, "from_checkpoint", stop)
+    else:
+        monkeypatch.setattr(module, function, stop)
+    monkeypatch.setattr(
+        sys, "argv", [tool, "--config-file", str(tmp_path / "settings.yaml"), *arguments]
+    )
+    with pytest.raises(_Stop):
+        module.main()
+    logging.getLogger("maskrcnn_benchmark").handlers.clear()
+    assert seen == [3]

@@ -1,9 +1,14 @@
 """At which scale tiles are seen in training, evaluation and prediction, and what is told of it."""
 
 import json
+import logging
 import re
+import sys
 
+import cv2
+import numpy as np
 import pytest
+from launching import load_file
 from made_data import make_dota_folder, rectangle
 
 from maskrcnn_benchmark.config import cfg as default_cfg
@@ -123,3 +128,26 @@ def test_prediction_at_the_scale_of_training_is_not_told():
     report_prediction_scale(config(tile=128, test=128), 64, reports.append)
     report_prediction_scale(config(tile=128), 0, reports.append)  # trained on whole images
     assert reports == []
+
+
+def test_predict_tells_of_its_windows_and_of_dark_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite(str(tmp_path / "scene.png"), np.full((30, 40, 3), 4095, np.uint16))
+    (tmp_path / "settings.yaml").write_text(
+        "DOTA: {TILE: 64, OVERLAP: 16}\nINPUT: {MIN_SIZE_TRAIN: [64], MIN_SIZE_TEST: 64}\n"
+        "MODEL: {DEVICE: cpu}\n"
+    )
+    predict = load_file("tools/predict.py")
+
+    def stop(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(predict.Predictor, "from_checkpoint", stop)
+    arguments = ["--config-file", "settings.yaml", "--weights", "w.pth", "--out", "out"]
+    monkeypatch.setattr(sys, "argv", ["predict.py", *arguments, "--tile", "128", "scene.png"])
+    with pytest.raises(InterruptedError):
+        predict.main()
+    logging.getLogger("maskrcnn_benchmark").handlers.clear()
+    told = capsys.readouterr().out
+    assert told.count("windows of 128 pixels are seen at scale 0.50") == 1
+    assert told.count("1 of 1 images looked at store 16 bits but hold no value above 4095") == 1
