@@ -380,9 +380,9 @@ def test_fault_silence_inside_one_image(
     with caplog.at_level(logging.INFO):
         predict(make_predictor(BlobModel()), two_scenes, tmp_path / "out")
     bar, log = capsys.readouterr().err, caplog.text
-    assert ("30/30" in bar, "15 of 30 windows done" in log) == (on_terminal, not on_terminal)
+    assert ("30/30" in bar, "window 15 of 30, about" in log) == (on_terminal, not on_terminal)
     if not on_terminal:  # three windows at a time, also inside the second image
-        assert "3 of 30 windows done, about" in log and "27 of 30 windows done" in log
+        assert "window 3 of 30, about" in log and "window 27 of 30, about" in log
 
 
 @pytest.mark.parametrize(

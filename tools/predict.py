@@ -3,8 +3,8 @@
 python tools/predict.py --config-file output/config.yml --weights output/model_final.pth \
     --out found IMAGE_OR_FOLDER…
 
-Writes into the folder --out: NAME_detections.jpg for each image, Task2_<class>.txt (and Task1_ if
-the model has masks) in DOTA's form, and detections.json.
+The folder --out gets NAME_detections.jpg per image, Task2_<class>.txt (and Task1_ if the model has
+masks) in DOTA's form, and detections.json.
 """
 
 from maskrcnn_benchmark.utils.env import setup_environment  # noqa: F401  isort:skip

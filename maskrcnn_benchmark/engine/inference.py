@@ -2,14 +2,12 @@
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from maskrcnn_benchmark.config.dataset_names import dataset_folder_name
 from maskrcnn_benchmark.data import make_data_loader
@@ -24,8 +22,8 @@ from maskrcnn_benchmark.utils.comm import (
     synchronize,
 )
 from maskrcnn_benchmark.utils.precision import autocast
+from maskrcnn_benchmark.utils.progress import Progress
 
-LOG_PERIOD = 30  # seconds
 _NAMES_SHOWN = 5
 
 
@@ -226,16 +224,13 @@ def _image_title(dataset: Any, index: int) -> str:
 
 
 def _with_progress(data_loader):
-    """Pass the batches on: with a bar on a terminal, a line now and then in a log."""
+    """Pass the batches on; the main process shows how many of them are done."""
     if not is_main_process():
         yield from data_loader
-    elif sys.stderr.isatty():
-        yield from tqdm(data_loader, unit="batch", dynamic_ncols=True)
-    else:
-        logger = logging.getLogger("maskrcnn_benchmark.inference")
-        told = time.time()
-        for done, batch in enumerate(data_loader):
-            if time.time() - told > LOG_PERIOD:
-                told = time.time()
-                logger.info("%d of %d batches", done, len(data_loader))
+        return
+    total = len(data_loader) if hasattr(data_loader, "__len__") else None
+    logger = logging.getLogger("maskrcnn_benchmark.inference")
+    with Progress(total, "batch", logger) as progress:
+        for done, batch in enumerate(data_loader, start=1):
             yield batch
+            progress.reach(done)

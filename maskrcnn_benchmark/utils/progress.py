@@ -13,12 +13,12 @@ class Progress:
     """Show how much of the work is done, on stderr if that is a terminal, else in the log.
 
     Args:
-        total: of the work, in units.
+        total: of the work, in units; None: not known.
         unit: what the work is counted in, such as "window".
         logger: for the lines.
     """
 
-    def __init__(self, total: int, unit: str, logger: logging.Logger) -> None:
+    def __init__(self, total: int | None, unit: str, logger: logging.Logger) -> None:
         self.done, self.total, self.unit, self.logger = 0, total, unit, logger
         self._bar = None
         self._start = self._told = time.monotonic()
@@ -41,8 +41,11 @@ class Progress:
         now = time.monotonic()
         if step and now - self._told >= LOG_PERIOD:
             self._told = now
-            left = (now - self._start) * (self.total - done) / done
-            self.logger.info(
-                "%d of %d %s done, about %s left",
-                *(done, self.total, f"{self.unit}s", tqdm.format_interval(left)),
-            )
+            self.logger.info("%s %d%s", self.unit, done, self._rest(now - self._start))
+
+    def _rest(self, seconds: float) -> str:
+        """Return how much there is in all and, by the time taken so far, how long is left."""
+        if self.total is None:
+            return ""
+        left = tqdm.format_interval(seconds / self.done * (self.total - self.done))
+        return f" of {self.total}, about {left} left"
