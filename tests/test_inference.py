@@ -148,6 +148,14 @@ def test_run_test_goes_through_all_sets(tmp_path, monkeypatch):
     assert seen[-1][1]["output_folder"] is None
 
 
+def test_retinanet_is_evaluated_by_boxes_though_the_settings_ask_for_masks():
+    cfg = default_cfg.clone()
+    cfg.MODEL.MASK_ON = True
+    assert inference_module._iou_types(cfg) == ("bbox", "segm")
+    cfg.MODEL.RETINANET_ON = True
+    assert inference_module._iou_types(cfg) == ("bbox",)
+
+
 def test_autocast_by_name():
     with autocast("float32", CPU):
         assert torch.ones(2, 2).mm(torch.ones(2, 2)).dtype == torch.float32

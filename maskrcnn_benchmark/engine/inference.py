@@ -179,6 +179,8 @@ def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> di
 
 def _iou_types(cfg) -> tuple[str, ...]:
     """Return what a model of these settings is evaluated by."""
+    if cfg.MODEL.RETINANET_ON:  # it has no heads, whatever else is on
+        return ("bbox",)
     heads = {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
     return ("bbox", *(name for name, on in heads.items() if on))
 
