@@ -92,29 +92,25 @@ def split_folder(
     source, destination = Path(source), Path(destination)
     check_tile(tile, overlap)
     files = read_folder(source, None, report)
-    images, label_files = files.images, files.label_files
     if files.label_folder is None:
         report(f"{source}: has no labelTxt, so only images are cut")
-    report_dark_images(list(images.values()), report)
+    report_dark_images(list(files.images.values()), report)
     settings = {"tile": tile, "overlap": overlap, "rule": RULE}
     finished = _read_finished(destination, settings)
-    jobs = []
-    for name, image in images.items():
-        job = _Job(image, label_files.get(name), destination, tile, overlap)
-        if name not in finished or not _is_unchanged(job, finished[name]):
-            _remove_tiles(destination, name, finished.pop(name, None))
-            jobs.append(job)
-    strangers = sorted(set(finished) - set(images))
+    jobs = [
+        _Job(image, files.label_files.get(name), destination, tile, overlap)
+        for name, image in files.images.items()
+    ]
+    jobs = [job for job in jobs if not _is_finished(job, finished)]
+    strangers = set(finished) - set(files.images)
     if strangers:
         report(f"{destination}: keeps the tiles of {len(strangers)} images not in {source}")
     if jobs:
-        _make_folders(destination, with_labels=bool(label_files))
-        _write_journal(destination, settings, finished)
-        (destination / PLAN).unlink(missing_ok=True)
-        _run(jobs, finished, workers)
+        _run(jobs, settings, finished, workers)
     _finish(destination, settings, finished)
-    labels = {name: entry["labels"] for name, entry in finished.items() if entry["labels"]}
-    report_outside(source, {name: counts["outside"] for name, counts in labels.items()}, report)
+    labels = {name: entry.get("labels") or {} for name, entry in finished.items()}
+    outside_counts = {name: counts.get("outside", 0) for name, counts in labels.items()}
+    report_outside(source, outside_counts, report)
     return sum(len(entry["tiles"]) for entry in finished.values())
 
 
@@ -122,7 +118,7 @@ def summarize_tiles(folder: str | Path) -> DataSummary:
     """Count what a folder that `split_folder` made holds, from its tiles.json."""
     plan = json.loads((Path(folder) / PLAN).read_text(encoding="utf-8"))
     entries = list(plan["sources"].values())
-    labels = [entry["labels"] for entry in entries if entry["labels"] is not None]
+    labels = [entry["labels"] for entry in entries if entry.get("labels") is not None]
     classes: Counter[str] = Counter()
     for counts in labels:
         classes.update(counts["classes"])
@@ -169,8 +165,19 @@ def _parse_line(line: str) -> dict | None:
         return None
 
 
+def _is_finished(job: _Job, finished: dict[str, dict]) -> bool:
+    """Say whether a source is cut already; if it has changed since, forget and remove its tiles."""
+    name = job.image.stem
+    if name not in finished:
+        return False
+    if _is_unchanged(job, finished[name]):
+        return True
+    _remove_tiles(job.destination, name, finished.pop(name))
+    return False
+
+
 def _is_unchanged(job: _Job, entry: dict) -> bool:
-    """Whether a source's tiles are all there and made from its present image and labels."""
+    """Say whether a source's tiles are all there and made from its present image and labels."""
     if entry["bytes"] != job.image.stat().st_size or "labels" not in entry:
         return False
     folder = job.destination
@@ -185,19 +192,12 @@ def _is_unchanged(job: _Job, entry: dict) -> bool:
     )
 
 
-def _remove_tiles(destination: Path, name: str, entry: dict | None) -> None:
+def _remove_tiles(destination: Path, name: str, entry: dict) -> None:
     """Remove what was made of a source before it or its labels changed."""
-    if entry is None:
-        return
     (destination / ORIGINALS / f"{name}.txt").unlink(missing_ok=True)
     for tile in entry["tiles"]:
         (destination / "images" / f"{tile}.png").unlink(missing_ok=True)
         (destination / "labelTxt" / f"{tile}.txt").unlink(missing_ok=True)
-
-
-def _make_folders(destination: Path, with_labels: bool) -> None:
-    for part in ("images", "labelTxt", ORIGINALS) if with_labels else ("images",):
-        (destination / part).mkdir(parents=True, exist_ok=True)
 
 
 def _write_journal(destination: Path, settings: dict, finished: dict[str, dict]) -> None:
@@ -212,11 +212,17 @@ def _finish(destination: Path, settings: dict, finished: dict[str, dict]) -> Non
     (destination / JOURNAL).unlink(missing_ok=True)
 
 
-def _run(jobs: list[_Job], finished: dict[str, dict], workers: int) -> None:
+def _run(jobs: list[_Job], settings: dict, finished: dict[str, dict], workers: int) -> None:
+    """Cut the sources, and add what was made of each to `finished`."""
+    destination = jobs[0].destination
+    with_labels = any(job.labels for job in jobs)
+    for part in ("images", "labelTxt", ORIGINALS) if with_labels else ("images",):
+        (destination / part).mkdir(parents=True, exist_ok=True)
+    _write_journal(destination, settings, finished)
+    (destination / PLAN).unlink(missing_ok=True)
     results = map(_cut, jobs) if workers <= 1 else _cut_in_processes(jobs, workers)
-    journal = jobs[0].destination / JOURNAL
     with (
-        journal.open("a", encoding="utf-8") as stream,
+        (destination / JOURNAL).open("a", encoding="utf-8") as stream,
         tqdm(total=len(jobs), desc="split", unit="image", disable=None) as bar,
     ):
         for name, entry in results:
