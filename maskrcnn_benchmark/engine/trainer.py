@@ -91,9 +91,7 @@ def do_train(
     logger.info("Start training at iteration %d of %d", start_iter, max_iter)
     device = torch.device(device)
     model.train()
-    scaler = torch.amp.GradScaler(device.type, enabled=cfg.DTYPE == "float16")
-    if "scaler" in arguments:
-        scaler.load_state_dict(arguments["scaler"])
+    scaler = _make_scaler(cfg.DTYPE, device, arguments.get("scaler"))
     log = TrainingLog(cfg.OUTPUT_DIR, start_iter, max_iter, device, enabled=is_main_process())
     with log, StopRequest() as stop:
         batches = _start_loading(data_loader, arguments.get("rng"))
@@ -101,14 +99,12 @@ def do_train(
             log.note_data()
             images = images.to(device, non_blocking=True)
             targets = [target.to(device, non_blocking=True) for target in targets]
-
             with autocast(cfg.DTYPE, device):
                 loss_dict = model(images, targets)
             losses, asked_to_stop = _fetch(loss_dict, stop.requested)
             if not math.isfinite(losses["loss"]):
                 _stop_at_non_finite_loss(iteration, loss_dict, targets, image_ids)
             _step(sum(loss_dict.values()), optimizer, scheduler, scaler)
-
             arguments["iteration"] = iteration
             log.add_iteration(iteration, losses, optimizer.param_groups[0]["lr"])
             stopping = asked_to_stop and iteration < max_iter
@@ -121,6 +117,16 @@ def do_train(
                 raise KeyboardInterrupt
             if test_period > 0 and iteration % test_period == 0:
                 log.add_evaluation(iteration, _evaluate(cfg, model, data_loader_val, device))
+
+
+def _make_scaler(
+    dtype_name: str, device: torch.device, state: dict[str, Any] | None
+) -> torch.amp.GradScaler:
+    """Make what scales float16's losses up; for other precisions it does nothing."""
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype_name == "float16")
+    if state is not None:
+        scaler.load_state_dict(state)
+    return scaler
 
 
 def _start_loading(data_loader, random_states: list[dict[str, Any]] | None) -> Iterator[Any]:
