@@ -17,6 +17,8 @@ def nonzero_each(masks: Sequence[Tensor]) -> list[Tensor]:
     Args:
         masks: at least one bool tensor (M,), on one device, M may differ.
     """
+    if masks[0].device.type == "cpu":  # nothing to wait for, and no need to count
+        return [mask.nonzero().squeeze(1) for mask in masks]
     counts = torch.stack([mask.sum() for mask in masks]).tolist()
     return [nonzero_counted(mask, count) for mask, count in zip(masks, counts, strict=True)]
 
