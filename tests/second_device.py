@@ -18,14 +18,38 @@ import pytest
 import torch
 import torchvision  # noqa: F401  (for its operators)
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 try:
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 except ImportError:
     pytest.skip("this PyTorch has no back ends in Python", allow_module_level=True)
 
-_setup_privateuseone_for_python_backend("fake")
+
+class _Backend:
+    """What PyTorch asks of the module of a device, torch.fake."""
+
+    def is_initialized(self):
+        return True
+
+    is_available = is_initialized
+
+    def current_device(self):
+        return 0
+
+    def device_count(self):
+        return 1
+
+    def manual_seed_all(self, seed):
+        pass
+
+    def _is_in_bad_fork(self):
+        return False
+
+    def get_amp_supported_dtype(self):
+        return [torch.float16, torch.bfloat16]
+
+
+_setup_privateuseone_for_python_backend("fake", backend_module=_Backend())
 torch.fake.get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
 _DEVICE = torch.device("fake:0")
 _CPU = torch.device("cpu")
@@ -66,6 +90,9 @@ class FakeTensor(torch.Tensor):
     def __init__(self, data: torch.Tensor) -> None:
         pass
 
+    def __repr__(self):
+        return f"FakeTensor({self.data_on_cpu!r})"
+
     def tolist(self):
         _waits["tolist"] += 1
         return self.data_on_cpu.tolist()
@@ -98,27 +125,39 @@ class SecondDevice(TorchDispatchMode):
 
 def _run(func, args, kwargs):
     """Run an operation on the CPU data of its arguments; wrap its results for their device."""
-    given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    given: list[torch.Tensor] = []
+
+    def unwrap(tensor):
+        given.append(tensor)
+        return _data(tensor)
+
+    cpu_args = _map(unwrap, args)
+    cpu_kwargs = {name: _map(unwrap, value) for name, value in kwargs.items()}
     if any(isinstance(tensor, FakeTensor) for tensor in given):
         _check_devices(func, args, given)
         _count_waits(func, args, kwargs)
     elif func is _aten._to_copy.default and _is_fake(kwargs.get("device")):
         _waits["copy"] += not kwargs.get("non_blocking", False)
-    cpu_kwargs = tree_map(_data, kwargs)
     if cpu_kwargs.get("device") is not None:
         cpu_kwargs["device"] = _CPU
-    result = func(*tree_map(_data, args), **cpu_kwargs)
     on_fake = _is_result_fake(args, kwargs, given)
 
-    def wrap(value):
-        if not isinstance(value, torch.Tensor):
-            return value
+    def wrap(made):
         for tensor in given:  # an operation in place returns its argument
-            if _data(tensor) is value:
+            if _data(tensor) is made:
                 return tensor
-        return FakeTensor(value) if on_fake else value
+        return FakeTensor(made) if on_fake else made
 
-    return tree_map(wrap, result)
+    return _map(wrap, func(*cpu_args, **cpu_kwargs))
+
+
+def _map(change, value):
+    """Return arguments or results with `change` made to every tensor."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_map(change, part) for part in value)
+    return value
 
 
 def _data(value):

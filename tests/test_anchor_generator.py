@@ -47,8 +47,8 @@ def test_visibility(slack, visible):
 
 
 def test_counts_of_strides_and_sizes_must_agree():
-    with pytest.raises(ValueError, match="one anchor size a stride"):
+    with pytest.raises(ValueError, match="one anchor size per stride"):
         AnchorGenerator((16, 32, 64), (1.0,), (4, 8))
     cfg = make_cfg("MODEL.RPN.USE_FPN", True, "MODEL.RPN.ANCHOR_STRIDE", (4, 8))
-    with pytest.raises(ValueError, match="one entry a pyramid level"):
+    with pytest.raises(ValueError, match="one entry per pyramid level"):
         make_anchor_generator(cfg)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torchvision
-from tiny_models import NARROW, made_batch, make_cfg
+from tiny_models import NARROW, RETINANET, made_batch, make_cfg
 
 from maskrcnn_benchmark.layers import SigmoidFocalLoss
 from maskrcnn_benchmark.modeling import matcher as matcher_module
@@ -25,12 +25,6 @@ from maskrcnn_benchmark.structures.image_list import ImageList
 
 CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
 SIZE = (120, 90)
-RETINANET = [
-    *("MODEL.RETINANET_ON", True, "MODEL.RPN_ONLY", True, "MODEL.RPN.USE_FPN", True),
-    *("MODEL.BACKBONE.CONV_BODY", "R-50-FPN-RETINANET", "MODEL.RETINANET.NUM_CLASSES", 4),
-    *("MODEL.RESNETS.BACKBONE_OUT_CHANNELS", 16, "MODEL.RETINANET.NUM_CONVS", 2),
-    *("MODEL.RETINANET.ANCHOR_SIZES", (8, 16, 32, 64, 128)),
-]
 
 
 def tiny_retinanet(*options):
@@ -71,7 +65,7 @@ def test_anchors_by_hand():
 
 def test_anchor_sizes_and_strides_must_agree():
     cfg = make_cfg("MODEL.RETINANET.ANCHOR_STRIDES", (8, 16))
-    with pytest.raises(ValueError, match=r"one entry a pyramid level each, got \(8, 16\) and"):
+    with pytest.raises(ValueError, match=r"one entry per pyramid level each, got \(8, 16\) and"):
         make_anchor_generator_retinanet(cfg)
 
 

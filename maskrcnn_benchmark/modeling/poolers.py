@@ -13,7 +13,7 @@ from .utils import cat, nonzero_each
 
 
 class LevelMapper:
-    """Chooses the pyramid level for each box: level 4 for 224 pixels, one less for each halving.
+    """Choose the pyramid level of each box: level 4 for 224 pixels, one less for each halving.
 
     Source: "Feature Pyramid Networks for Object Detection", equation 1.
     """
@@ -31,7 +31,7 @@ class LevelMapper:
         self.eps = eps
 
     def __call__(self, boxlists: list[BoxList]) -> Tensor:
-        """Return an index into the levels for every box of all images, int64 [sum of boxes]."""
+        """Return each box's index into the levels, int64 [sum of boxes]."""
         side = cat([boxes.area() for boxes in boxlists]).sqrt()
         level = torch.log2(side / self.s0 + self.eps).add(self.lvl0).floor()
         return level.clamp(self.k_min, self.k_max).long() - self.k_min

@@ -26,11 +26,11 @@ class GeneralizedRCNN(nn.Module):
 
         Args:
             images: the batch, float [3, H, W] each, normalised as INPUT says.
-            targets: ground truth, one BoxList an image with the field "labels" (int64, from 1) and,
-                for masks, "masks"; needed in training. An image without boxes trains as background.
+            targets: ground truth, needed in training: one BoxList per image with the field "labels"
+                (int64, from 1) and, for masks, "masks". An image without boxes is background.
 
         Returns:
-            In training the losses by name; otherwise the detections, one BoxList an image with the
+            In training the losses by name; otherwise the detections, one BoxList per image with the
             fields "scores", "labels" and, for masks, "mask" [N, 1, M, M].
 
         Raises:

@@ -10,7 +10,7 @@ from .mask_head.mask_head import build_roi_mask_head
 
 
 class CombinedROIHeads(nn.ModuleDict):
-    """Runs the box head and feeds what it found to the other heads.
+    """Run the box head and feed what it found to the other heads.
 
     Args:
         cfg: MODEL says which heads share the box head's feature extractor.
@@ -49,8 +49,8 @@ class CombinedROIHeads(nn.ModuleDict):
         losses.
 
         Args:
-            features: a map [N, C, H, W] a level.
-            proposals: one BoxList an image.
+            features: one map [N, C, H, W] per level.
+            proposals: one BoxList per image.
             targets: ground truth, in training.
         """
         box_features, boxes, losses = self.box(features, proposals, targets)

@@ -1,4 +1,4 @@
-"""Anchors: boxes of fixed sizes and shapes, centred on every cell of the feature maps.
+"""Anchors: boxes of fixed sizes and shapes, centred on each cell of the feature maps.
 
 A cell anchor belongs to the cell whose window is (0, 0, stride - 1, stride - 1). Stride 16, size
 128, ratio 0.5 (height / width): the cell's area 256 is reshaped to width round(sqrt(256 / 0.5)) =
@@ -37,11 +37,11 @@ class BufferList(nn.Module):
 
 
 class AnchorGenerator(nn.Module):
-    """Lays anchors over feature maps.
+    """Lay anchors over feature maps.
 
     Args:
         sizes: square roots of the anchors' areas, pixels. With one stride all sizes sit on the one
-            map; with several, one entry (a number or a tuple of numbers) a map.
+            map; with several, one entry (a number or a tuple of numbers) per map.
         aspect_ratios: height / width.
         anchor_strides: image pixels between neighbouring cells of each map.
         straddle_thresh: an anchor that leaves the image by more pixels is not "visible"; -1: all
@@ -60,7 +60,8 @@ class AnchorGenerator(nn.Module):
             sizes = (sizes,)
         if len(sizes) != len(anchor_strides):
             raise ValueError(
-                f"expected one anchor size a stride, got sizes {sizes} and strides {anchor_strides}"
+                "expected one anchor size per stride, "
+                f"got sizes {sizes} and strides {anchor_strides}"
             )
         self.strides = anchor_strides
         self.cell_anchors = BufferList(
@@ -72,11 +73,11 @@ class AnchorGenerator(nn.Module):
         self.straddle_thresh = straddle_thresh
 
     def num_anchors_per_location(self) -> list[int]:
-        """Return the number of anchors of a cell, one number a map."""
+        """Return the number of anchors per cell, one number per map."""
         return [len(cell) for cell in self.cell_anchors]
 
     def grid_anchors(self, grid_sizes: list[tuple[int, int]]) -> list[Tensor]:
-        """Return the anchors [H * W * A, 4] of every map; (H, W) are the maps' sizes."""
+        """Return the anchors [H * W * A, 4] of each map; (H, W) are the maps' sizes."""
         grids = []
         for (height, width), stride, cell in zip(
             grid_sizes, self.strides, self.cell_anchors, strict=True
@@ -100,7 +101,7 @@ class AnchorGenerator(nn.Module):
         boxlist.add_field("visibility", inside)
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[list[BoxList]]:
-        """Return each image's anchors, one BoxList a map, with the field "visibility"."""
+        """Return each image's anchors, one BoxList per map, with the field "visibility"."""
         grids = self.grid_anchors([tuple(features.shape[-2:]) for features in feature_maps])
         anchors = []
         for height, width in image_list.image_sizes:
@@ -116,7 +117,7 @@ def generate_anchors(
 ) -> Tensor:
     """Return the anchors of the first cell, float64 [ratios * sizes, 4], ratio by ratio.
 
-    The rounding is that of Faster R-CNN's first release (see the worked number above).
+    The rounding is that of Faster R-CNN's first release, see this module's worked number.
     """
     ratios = np.asarray(aspect_ratios, dtype=np.float64)
     scales = np.asarray(sizes, dtype=np.float64) / stride
@@ -139,7 +140,7 @@ def make_anchor_generator(config) -> AnchorGenerator:
         )
     if rpn.USE_FPN and len(rpn.ANCHOR_STRIDE) != len(rpn.ANCHOR_SIZES):
         raise ValueError(
-            "MODEL.RPN.ANCHOR_STRIDE and ANCHOR_SIZES need one entry a pyramid level each, "
+            "MODEL.RPN.ANCHOR_STRIDE and ANCHOR_SIZES need one entry per pyramid level each, "
             f"got {rpn.ANCHOR_STRIDE} and {rpn.ANCHOR_SIZES}"
         )
     return AnchorGenerator(
@@ -150,14 +151,14 @@ def make_anchor_generator(config) -> AnchorGenerator:
 def make_anchor_generator_retinanet(config) -> AnchorGenerator:
     """Build RetinaNet's anchors from MODEL.RETINANET.
 
-    A level of size 32 with 3 scales an octave of ratio 2 has the sizes 32, 32 * 2^(1/3) = 40.3 and
+    A level of size 32 with 3 scales per octave of ratio 2 has the sizes 32, 32 * 2^(1/3) = 40.3 and
     32 * 2^(2/3) = 50.8.
     """
     retinanet = config.MODEL.RETINANET
     if len(retinanet.ANCHOR_STRIDES) != len(retinanet.ANCHOR_SIZES):
         raise ValueError(
-            "MODEL.RETINANET.ANCHOR_STRIDES and ANCHOR_SIZES need one entry a pyramid level each, "
-            f"got {retinanet.ANCHOR_STRIDES} and {retinanet.ANCHOR_SIZES}"
+            "MODEL.RETINANET.ANCHOR_STRIDES and ANCHOR_SIZES need one entry per pyramid level each,"
+            f" got {retinanet.ANCHOR_STRIDES} and {retinanet.ANCHOR_SIZES}"
         )
     count = retinanet.SCALES_PER_OCTAVE
     factors = [retinanet.OCTAVE ** (index / count) for index in range(count)]

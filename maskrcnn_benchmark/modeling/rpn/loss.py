@@ -86,7 +86,7 @@ class RPNLossComputation:
         positive_masks, negative_masks = self.fg_bg_sampler(label_list)
         positive, negative = nonzero_each([torch.cat(positive_masks), torch.cat(negative_masks)])
         sampled = torch.cat([positive, negative])
-        count = max(sampled.numel(), 1)  # an image smaller than every anchor samples none
+        count = max(sampled.numel(), 1)  # images smaller than all anchors: none is sampled
 
         logits, predicted = concat_box_prediction_layers(objectness, box_regression)
         labels, codes = torch.cat(label_list), torch.cat(code_list)
@@ -100,7 +100,7 @@ class RPNLossComputation:
 
 
 def generate_rpn_labels(matched_targets: BoxList) -> Tensor:
-    """Return True for every anchor that has a ground truth."""
+    """Return True for each anchor that has a ground truth."""
     return matched_targets.get_field("matched_idxs") >= 0
 
 

@@ -24,7 +24,7 @@ class RPNHeadConvRegressor(nn.Module):
         self.bbox_pred = same_size_conv(in_channels, num_anchors * 4, 1)
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return logits [N, A, H, W] and codes [N, A * 4, H, W], a tensor a level."""
+        """Return logits [N, A, H, W] and codes [N, A * 4, H, W], one tensor per level."""
         return [self.cls_logits(level) for level in x], [self.bbox_pred(level) for level in x]
 
 
@@ -43,7 +43,7 @@ class RPNHeadFeatureSingleConv(nn.Module):
 
 @registry.RPN_HEADS.register("SingleConvRPNHead")
 class RPNHead(nn.Module):
-    """A 3x3 convolution, then objectness and box codes; the same weights on every level."""
+    """A 3x3 convolution, then objectness and box codes; the same weights on all levels."""
 
     def __init__(self, cfg, in_channels: int, num_anchors: int):
         super().__init__()
@@ -52,7 +52,7 @@ class RPNHead(nn.Module):
         self.bbox_pred = same_size_conv(in_channels, num_anchors * 4, 1)
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return logits [N, A, H, W] and codes [N, A * 4, H, W], a tensor a level."""
+        """Return logits [N, A, H, W] and codes [N, A * 4, H, W], one tensor per level."""
         hidden = [F.relu(self.conv(level)) for level in x]
         return [self.cls_logits(h) for h in hidden], [self.bbox_pred(h) for h in hidden]
 
@@ -74,11 +74,11 @@ class RPNModule(nn.Module):
     def forward(
         self, images: ImageList, features: list[Tensor], targets: list[BoxList] | None = None
     ) -> tuple[list[BoxList], dict[str, Tensor]]:
-        """Return the proposals of every image and, in training, the losses.
+        """Return each image's proposals and, in training, the losses.
 
         Args:
             images: the batch, for its image sizes.
-            features: a map [N, C, H, W] a level.
+            features: one map [N, C, H, W] per level.
             targets: ground truth, in training.
         """
         objectness, codes = self.head(features)
@@ -88,7 +88,7 @@ class RPNModule(nn.Module):
         return self._forward_test(anchors, objectness, codes)
 
     def _forward_train(self, anchors, objectness, codes, targets):
-        proposals = anchors  # nobody reads them when the RPN is trained alone
+        proposals = anchors  # read by nothing when the RPN is trained alone
         if not self.rpn_only:
             proposals = self.box_selector_train(
                 anchors, [o.detach() for o in objectness], [c.detach() for c in codes], targets

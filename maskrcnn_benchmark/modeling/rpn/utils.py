@@ -1,4 +1,4 @@
-"""The layers of a dense head, and turning their outputs into one row an anchor."""
+"""The layers of a dense head, and turning their outputs into one row per anchor."""
 
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ def same_size_conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.
 
 
 def permute_and_flatten(layer: Tensor, N: int, A: int, C: int, H: int, W: int) -> Tensor:
-    """Reorder [N, A*C, H, W] into [N, H*W*A, C], the order in which anchors are laid out."""
+    """Reorder [N, A * C, H, W] into [N, H * W * A, C], the order in which anchors are laid out."""
     return layer.reshape(N, A, C, H, W).permute(0, 3, 4, 1, 2).reshape(N, H * W * A, C)
 
 
@@ -24,8 +24,8 @@ def concat_box_prediction_layers(
     """Join all levels: image by image, within it level by level.
 
     Args:
-        box_cls: [N, A*C, H, W] a level.
-        box_regression: [N, A*4, H, W] a level.
+        box_cls: [N, A * C, H, W] per level.
+        box_regression: [N, A * 4, H, W] per level.
 
     Returns:
         Class logits [N * anchors, C] and box codes [N * anchors, 4].

@@ -30,8 +30,8 @@ class ROIBoxHead(nn.Module):
         """Return pooled features, boxes and losses.
 
         Args:
-            features: a map [N, C, H, W] a level.
-            proposals: one BoxList an image.
+            features: one map [N, C, H, W] per level.
+            proposals: one BoxList per image.
             targets: ground truth, in training.
 
         Returns:

@@ -47,7 +47,7 @@ class PostProcessor(nn.Module):
         detections_per_img: upper limit per image; 0 or less: none. Reaching it is logged, once.
         box_coder: default: weights 10, 10, 5, 5.
         cls_agnostic_bbox_reg: the codes are for (background, object) instead of each class.
-        bbox_aug_enabled: return every (box, class) pair; the augmentation filters them later.
+        bbox_aug_enabled: return all (box, class) pairs; the augmentation filters them later.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""RetinaNet's losses: the class of every anchor, and how to move the anchors of objects."""
+"""RetinaNet's losses: the class of each anchor, and how to move the anchors of objects."""
 
 from collections.abc import Callable
 
@@ -17,11 +17,11 @@ from ..utils import concat_box_prediction_layers
 
 
 class RetinaNetLossComputation(RPNLossComputation):
-    """Match anchors with ground truth as the RPN does; every matched or background anchor counts.
+    """Match anchors with ground truth as the RPN does; each matched or background anchor counts.
 
     Args:
         proposal_matcher, box_coder: the parts, see their modules.
-        generate_labels_func: from matched targets (field "labels") to a label an anchor.
+        generate_labels_func: from matched targets (field "labels") to one label per anchor.
         sigmoid_focal_loss: from logits [anchors, classes] and labels [anchors] to a sum.
         bbox_reg_beta: where smooth L1 turns linear.
         regress_norm: divides the box loss.
@@ -71,12 +71,12 @@ class RetinaNetLossComputation(RPNLossComputation):
             predicted[positive], codes[positive], beta=self.bbox_reg_beta, size_average=False
         )
         count = positive.numel()
-        # an image without objects still divides by one
+        # a batch without an object divides by its images, and by one
         return class_loss / (count + len(targets)), box_loss / max(1, count * self.regress_norm)
 
 
 def generate_retinanet_labels(matched_targets: BoxList) -> Tensor:
-    """Return the class of every anchor's ground truth."""
+    """Return the class of each anchor's ground truth."""
     return matched_targets.get_field("labels")
 
 

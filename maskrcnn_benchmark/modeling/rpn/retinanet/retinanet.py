@@ -15,7 +15,7 @@ from .loss import make_retinanet_loss_evaluator
 
 
 class RetinaNetHead(nn.Module):
-    """Two towers of 3x3 convolutions, one for classes, one for boxes; the same on every level."""
+    """Two towers of 3x3 convolutions, one for classes, one for boxes; the same on all levels."""
 
     def __init__(self, cfg, in_channels: int):
         super().__init__()
@@ -27,12 +27,12 @@ class RetinaNetHead(nn.Module):
             in_channels, num_anchors * (retinanet.NUM_CLASSES - 1), kernel_size=3
         )
         self.bbox_pred = same_size_conv(in_channels, num_anchors * 4, kernel_size=3)
-        # At first every anchor is an object with probability PRIOR_PROB (section 4.1).
+        # At first each anchor is an object with probability PRIOR_PROB (section 4.1).
         prior = retinanet.PRIOR_PROB
         nn.init.constant_(self.cls_logits.bias, math.log(prior / (1 - prior)))
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return logits [N, A * classes, H, W] and codes [N, A * 4, H, W], a tensor a level."""
+        """Return logits [N, A * classes, H, W] and codes [N, A * 4, H, W], one tensor per level."""
         logits = [self.cls_logits(self.cls_tower(level)) for level in x]
         return logits, [self.bbox_pred(self.bbox_tower(level)) for level in x]
 
@@ -58,11 +58,11 @@ class RetinaNetModule(nn.Module):
     def forward(
         self, images: ImageList, features: list[Tensor], targets: list[BoxList] | None = None
     ) -> tuple[list[BoxList], dict[str, Tensor]]:
-        """Return the detections of every image or, in training, the anchors and the losses.
+        """Return each image's detections or, in training, the anchors and the losses.
 
         Args:
             images: the batch, for its image sizes.
-            features: a map [N, C, H, W] a level.
+            features: one map [N, C, H, W] per level.
             targets: ground truth with the field "labels", in training.
         """
         logits, codes = self.head(features)
