@@ -74,6 +74,14 @@ def test_a_set_that_is_named_twice_counts_twice(folder, tmp_path, caplog):
     assert "250.0 epochs: 1,000 iterations of 2 of 8 samples" in caplog.text
 
 
+def test_another_scale_than_the_tiles_is_told_with_it(folder, tmp_path, caplog):
+    cfg = config(f"dota:{folder}", tmp_path)
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (50,), 50
+    for _ in range(2):
+        make_data_loader(cfg)
+    assert caplog.text.count("tiles of 64 pixels are trained at scale 0.78") == 1
+
+
 def test_no_image_is_decoded_for_it(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("maskrcnn_benchmark.data.datasets.dota.read_image", None)
     make_data_loader(config(f"dota:{folder}", tmp_path))
