@@ -9,6 +9,7 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import (
     boxlist_iou,
     boxlist_nms,
+    boxlist_nms_per_group,
     cat_boxlist,
     remove_small_boxes,
     valid_ground_truth,
@@ -100,6 +101,24 @@ def test_nms_by_hand():
     assert boxlist_nms(boxes, 0) is boxes
     wide = boxlist_nms(boxes.convert("xywh"), 0.5)
     assert wide.mode == "xywh" and wide.bbox.tolist() == [[11, 20, 10, 10], [40, 20, 10, 10]]
+
+
+def test_nms_per_group_by_hand():
+    # three boxes of 10 x 10 one pixel apart (IoU 90 / 110), one elsewhere
+    boxes = BoxList([[10, 20, 19, 29], [11, 20, 20, 29], [40, 20, 49, 29], [12, 20, 21, 29]], SIZE)
+    boxes.add_field("objectness", torch.tensor([0.6, 0.9, 0.3, 0.8]))
+    group = torch.tensor([4, 0, 4, 4])
+
+    def kept(threshold, most=0):
+        found = boxlist_nms_per_group(boxes, group, threshold, most, score_field="objectness")
+        return found.get_field("objectness").tolist()
+
+    assert kept(0.5) == pytest.approx([0.9, 0.8, 0.3])  # 0.8 drops 0.6, 0.9 drops none
+    assert kept(0.9) == pytest.approx([0.9, 0.8, 0.6, 0.3])
+    assert kept(0.9, 2) == pytest.approx([0.9, 0.8, 0.6])
+    assert kept(0) == pytest.approx([0.9, 0.6, 0.3, 0.8])  # by group, as they came
+    wide = boxlist_nms_per_group(boxes.convert("xywh"), group, 0.5, score_field="objectness")
+    assert wide.bbox.tolist() == [[11, 20, 10, 10], [12, 20, 10, 10], [40, 20, 10, 10]]
 
 
 def test_remove_small_boxes():

@@ -156,6 +156,21 @@ def test_fault_bad_ground_truth_makes_every_anchor_positive(kind, mode, caplog):
 
 
 @pytest.mark.parametrize("mode", crowd.MODES)
+@pytest.mark.parametrize("high", [0.0, 0.4])
+def test_bad_ground_truth_gets_nothing_from_a_threshold_of_zero(mode, high):
+    """What overlaps nothing counts as well, and goes to the first box that can match."""
+    good, anchors = crowd_scene()
+    anchors.bbox[:30] += 1000  # off all ground truth
+    expected = Matcher(high, 0.0)(boxlist_iou(good, anchors))
+    assert set(expected[:30].tolist()) == ({0} if high == 0 else {-2})
+    target = BoxList(torch.cat([torch.tensor([[9.0, 9, 5, 5]] * 2), good.bbox]), SIZE)
+    crowd.set_policy(crowd.CrowdPolicy(5, 5, mode, 0.01))
+    matches = Matcher(high, 0.0).match(target, anchors)
+    assert torch.equal(matches, torch.where(expected >= 0, expected + 2, expected))
+    assert set(Matcher(high, 0.0).match(target[:2], anchors).tolist()) == {-1}
+
+
+@pytest.mark.parametrize("mode", crowd.MODES)
 def test_only_bad_ground_truth(mode, caplog):
     crowd.set_policy(crowd.CrowdPolicy(5, 5, mode))
     target = BoxList(list(BAD_BOXES.values()), SIZE)
