@@ -22,31 +22,6 @@ SERIES = patch_series.series()
 GIGABYTE = 10**9
 
 
-def need_original() -> str:
-    path = os.environ.get("MASKRCNN_ORIGINAL")
-    if not path:
-        pytest.skip("MASKRCNN_ORIGINAL is not set: a clone of facebookresearch/maskrcnn-benchmark")
-    return path
-
-
-@pytest.fixture(scope="module")
-def checkout_with(tmp_path_factory):
-    """Return the folder of a fresh checkout with some patches applied; made once for each set."""
-    source, made = need_original(), {}
-
-    def make(*numbers):
-        if numbers not in made:
-            folder = tmp_path_factory.mktemp("original") / "checkout"
-            patch_series.git(Path("."), "clone", "-q", "--shared", "-n", source, str(folder))
-            patch_series.git(folder, "checkout", "-q", patch_series.ORIGINAL_COMMIT)
-            for number in numbers:
-                patch_series.git(folder, "apply", str(patch_series.patch_file(number)))
-            made[numbers] = folder
-        return made[numbers]
-
-    return make
-
-
 def work(folder, *arguments):
     env = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(WORKER), *arguments]
