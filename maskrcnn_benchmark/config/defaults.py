@@ -335,8 +335,8 @@ _C.TEST.BBOX_AUG.SCALE_H_FLIP = False  # show the image mirrored at the sizes of
 
 # The run
 _C.AMP_VERBOSE = False  # kept for the original's files; without effect
-# "float32"; "tf32": GPUs may round the factors of convolutions and matrix products to TF32, which is
-# faster; "float16" or "bfloat16": mixed precision (torch.autocast)
+# "float32"; "tf32": GPUs may round the factors of convolutions and matrix products to TF32, which
+# is faster; "float16" or "bfloat16": mixed precision (torch.autocast)
 _C.DTYPE = "float32"
 _C.OUTPUT_DIR = "."  # folder of checkpoints, logs and results
 # file with DatasetCatalog and ModelCatalog
