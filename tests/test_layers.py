@@ -1,7 +1,10 @@
+import copy
 import math
+import pickle
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from maskrcnn_benchmark import layers
 
@@ -46,6 +49,102 @@ def test_frozen_batch_norm_follows_its_buffers():
     before = norm.eval()(x)
     norm.weight.mul_(2)
     assert not torch.allclose(norm(x), before)
+
+
+class Operations(TorchDispatchMode):
+    """Within it the names of the operations are listed."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def _plain_batch_norm(norm, x):
+    scale = norm.weight * norm.running_var.rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
+
+
+def test_fault_frozen_batch_norm_computed_its_factors_at_each_call():
+    norm, x = _frozen(), torch.rand(2, 3, 4, 5)
+    norm(x)
+    with Operations() as operations:
+        norm(x)
+    assert operations.names == ["mul", "add_"]
+
+
+def _swap_weight(norm):
+    norm.weight = norm.weight.clone().mul_(3)  # edited once, as the one before
+
+
+def _assign_state(norm):
+    norm.load_state_dict({k: v + 1 for k, v in norm.state_dict().items()}, assign=True)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda norm: norm.load_state_dict({k: v + 1 for k, v in norm.state_dict().items()}),
+        _assign_state,
+        _swap_weight,
+        lambda norm: norm.bias[1:].add_(3),
+        lambda norm: norm.state_dict()["running_var"].mul_(2),
+        lambda norm: norm.running_mean.copy_(torch.tensor([7.0, 8, 9])),
+        lambda norm: norm.to(torch.float64),
+        lambda norm: norm.to(torch.bfloat16).float(),
+    ],
+    ids=["load", "assign", "swap", "part", "state dict", "copy", "float64", "there and back"],
+)
+def test_frozen_batch_norm_follows_every_edit(edit):
+    norm, x = _frozen().eval(), torch.rand(2, 3, 4, 5)
+    norm.running_var.mul_(1.001)
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        assert torch.equal(norm(x.to(dtype)), _plain_batch_norm(norm, x.to(dtype)))
+    before = norm(x)
+    edit(norm)
+    assert torch.equal(norm(x), _plain_batch_norm(norm, x))
+    assert norm.weight.dtype == torch.float64 or not torch.equal(norm(x), before)
+    with torch.inference_mode():
+        norm.weight.mul_(2)
+        assert torch.equal(norm(x), _plain_batch_norm(norm, x))
+
+
+@pytest.mark.parametrize(
+    "copy_of",
+    [copy.deepcopy, lambda norm: pickle.loads(pickle.dumps(norm))],
+    ids=["deepcopy", "pickle"],
+)
+def test_copies_of_frozen_batch_norm_go_their_own_way(copy_of):
+    norm, x = _frozen(), torch.rand(2, 3, 4, 5)
+    unused = pickle.dumps(norm)
+    before = norm(x)
+    assert pickle.dumps(norm) == unused
+    copied = copy_of(norm)
+    # an edit more or less than the first one's makes the versions of the buffers meet
+    for _ in range(3):
+        copied.weight.mul_(2)
+        assert torch.equal(copied(x), _plain_batch_norm(copied, x))
+        assert torch.equal(norm(x), before) and list(copied.state_dict()) == list(norm.state_dict())
+
+
+def test_frozen_batch_norm_trains_after_inference_mode():
+    norm, x = _frozen(), torch.rand(2, 3, 4, 5, requires_grad=True)
+    with torch.inference_mode():
+        expected = norm(x)
+    y = norm(x)
+    y.sum().backward()
+    assert torch.equal(y, expected) and x.grad[0, :, 0, 0].tolist() == pytest.approx(
+        (norm.weight / norm.running_var.sqrt()).tolist()
+    )
+    with torch.inference_mode():
+        made_within = _frozen()
+        made_within(x)
+        made_within.weight.mul_(2)
+        assert torch.equal(made_within(x), _plain_batch_norm(made_within, x))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

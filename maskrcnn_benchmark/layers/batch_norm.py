@@ -1,15 +1,25 @@
+"""Batch normalisation with statistics that stay as they were loaded."""
+
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch norm whose statistics and affine parameters are buffers that never change.
+    """Normalise with buffers for statistics and affine parameters, which training leaves alone.
 
     No epsilon is added to the variance: Detectron's weights come with it folded in.
+
+    What is multiplied and added is computed anew only after the buffers changed: by
+    load_state_dict, `to`, or an edit in place. An edit through `.data` is not noticed.
 
     Args:
         n: number of channels.
     """
+
+    # how the buffers were, they themselves, and the two tensors that came of them
+    _last: tuple[list[Any], tuple[Tensor, ...], Tensor, Tensor] | None = None
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -18,16 +28,34 @@ class FrozenBatchNorm2d(nn.Module):
         for name, fill in (("running_mean", 0.0), ("running_var", 1.0)):
             self.register_buffer(name, torch.full((n,), fill))
 
-    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """Return the two (n,) float32 vectors of `x * scale + shift`, computed afresh."""
-        scale = self.weight * self.running_var.rsqrt()
-        return scale, self.bias - self.running_mean * scale
-
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x` (N, n, H, W); the result has x's dtype, under autocast too."""
-        scale, shift = (v.to(x.dtype)[:, None, None] for v in self.scale_and_shift())
+        scale, shift = self._scale_and_shift(x.dtype)
         # The product is needed by nobody else, so that the sum may overwrite it.
         return (x * scale).add_(shift)
+
+    def _scale_and_shift(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return (n, 1, 1) factors and summands of a dtype, those of the last call if they hold."""
+        buffers = (self.weight, self.bias, self.running_mean, self.running_var)
+        untracked = any(buffer.is_inference() or buffer.requires_grad for buffer in buffers)
+        if untracked or torch.compiler.is_compiling():
+            return self._compute(buffers, dtype)
+        state = [dtype, *((id(b), b._version, b.device, b.dtype) for b in buffers)]
+        if self._last is None or self._last[0] != state:
+            with torch.inference_mode(False):  # such tensors could not be used in training
+                self._last = (state, buffers, *self._compute(buffers, dtype))
+        return self._last[2:]
+
+    @staticmethod
+    def _compute(buffers: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        weight, bias, mean, variance = buffers
+        scale = weight * variance.rsqrt()
+        shift = bias - mean * scale
+        return scale.to(dtype)[:, None, None], shift.to(dtype)[:, None, None]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: a copy's buffers have versions of their own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_last"}
 
     def extra_repr(self) -> str:
         return str(self.weight.numel())
