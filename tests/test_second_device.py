@@ -1,40 +1,27 @@
 """The second device itself, and everything that must run on a device as it does on the CPU."""
 
-import sys
-
 import golden_models
 import numpy as np
 import pytest
 import torch
-import torchvision
 from launching import load_file
 from made_data import gradient, make_coco_folder
 from second_device import SecondDevice
 from tiny_models import (
-    FBNET,
     FPN_BODY,
-    FPN_KEYPOINT,
     FPN_MASK,
     NARROW,
-    RETINANET,
-    made_batch,
     make_cfg,
 )
 
 from maskrcnn_benchmark.engine.bbox_aug import make_bbox_aug
 from maskrcnn_benchmark.engine.inference import run_test
-from maskrcnn_benchmark.layers.nms import nms_per_group
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.poolers import Pooler
-from maskrcnn_benchmark.modeling.rpn.inference import RPNPostProcessor
-from maskrcnn_benchmark.modeling.rpn.retinanet.inference import RetinaNetPostProcessor
-from maskrcnn_benchmark.modeling.utils import nonzero_each, object_rows
 from maskrcnn_benchmark.structures import crowd
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 from maskrcnn_benchmark.structures.image_list import to_image_list
-from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from maskrcnn_benchmark.utils.random_state import seed_everything
 
 DEVICES = ("cpu", "fake")
@@ -293,164 +280,3 @@ def test_training_and_resuming_give_the_weights_of_the_cpu(coco, tmp_path):
     saved = torch.load(tmp_path / "fake" / "model_final.pth", weights_only=True)["model"]
     same({name: value.cpu() for name, value in saved.items()}, expected)
     assert not all(torch.equal(first[name], expected[name]) for name in expected)
-
-
-# --- suppression in one call
-
-
-def groups_of_boxes(kind, groups, count=700):
-    generator = torch.Generator().manual_seed(groups)
-    corner = torch.rand(count, 2, generator=generator) * 40
-    sides = torch.rand(count, 2, generator=generator) * 20 + 20
-    if kind == "whole":  # overlaps of exactly 3 / 10, and boxes that repeat
-        corner, sides = corner.div(4).floor(), sides.div(4).floor()
-    boxes = torch.cat([corner, corner + sides], dim=1)
-    scores = torch.randint(40, (count,), generator=generator) / 40  # many ties
-    return boxes, scores, torch.randint(groups, (count,), generator=generator) * 3
-
-
-@pytest.mark.parametrize("kind", ["any", "whole"])
-@pytest.mark.parametrize(("groups", "most"), [(1, 0), (5, 0), (5, 20), (80, 3)])
-@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
-def test_suppression_per_group_against_a_loop(kind, groups, most, threshold, monkeypatch):
-    boxes, scores, group = groups_of_boxes(kind, groups)
-    expected = []
-    for number in group.unique().tolist():
-        rows = (group == number).nonzero().squeeze(1)
-        kept = rows[torchvision.ops.nms(boxes[rows], scores[rows], threshold)].tolist()
-        expected += kept[:most] if most else kept
-    assert len(expected) < 600 and (groups == 1 or group.max() > 9)
-    assert nms_per_group(boxes, scores, group, threshold, most).tolist() == expected
-    with SecondDevice() as device:
-        given = [tensor.to("fake") for tensor in (boxes, scores, group)]
-        device.waits.clear()
-        kept = nms_per_group(*given, threshold, most)
-        assert device.waits.total() <= 2
-        assert kept.tolist() == expected
-        # more boxes than are taken at once: whole groups, one of them alone too large
-        monkeypatch.setattr(sys.modules[nms_per_group.__module__], "_BOXES_AT_ONCE", 300)
-        assert nms_per_group(*given, threshold, most).tolist() == expected
-
-
-def test_suppression_of_boxes_that_are_not_finite():
-    boxes = torch.tensor([[3.0, 4, 9, 9], [0, 0, float("nan"), 5], [3, 4, 9, 9], [3, 4, 9, 9]])
-    scores, group = torch.tensor([0.5, 0.9, 0.7, 0.6]), torch.tensor([0, 0, 0, 2])
-    assert nms_per_group(boxes, scores, group, 0.5).tolist() == [1, 2, 3]
-    with SecondDevice():
-        given = [tensor.to("fake") for tensor in (boxes, scores, group)]
-        assert nms_per_group(*given, 0.5).tolist() == [1, 2, 3]
-        assert nms_per_group(*(tensor[:0] for tensor in given), 0.5).tolist() == []
-
-
-# --- waits
-
-# limits of a training step and of inference, and what makes the kind of model
-KINDS = {
-    "faster": (16, 16, FPN_BODY),
-    "mask": (22, 18, [*FPN_BODY, *FPN_MASK]),
-    "keypoint": (26, 18, [*FPN_BODY, *FPN_KEYPOINT]),
-    "retinanet": (6, 16, RETINANET),
-    "rpn": (8, 10, [*FPN_BODY, "MODEL.RPN_ONLY", True]),
-    "fbnet": (16, 16, FBNET),
-}
-
-
-def waits_of(options, objects, classes):
-    """Return how often the host waits in a training step, and in inference."""
-    cfg = make_cfg(
-        *(*options, *NARROW, "MODEL.RESNETS.BACKBONE_OUT_CHANNELS", 16),
-        *("MODEL.ROI_BOX_HEAD.NUM_CLASSES", classes + 1),
-        *("MODEL.RETINANET.NUM_CLASSES", classes + 1, "MODEL.RETINANET.INFERENCE_TH", 0.001),
-        # every limit on numbers is reached
-        *("MODEL.ROI_HEADS.SCORE_THRESH", 0.0, "MODEL.ROI_HEADS.DETECTIONS_PER_IMG", 20),
-        *("TEST.DETECTIONS_PER_IMG", 20, "MODEL.RPN.POST_NMS_TOP_N_TRAIN", 200),
-        *("MODEL.RPN.POST_NMS_TOP_N_TEST", 50, "MODEL.RPN.FPN_POST_NMS_TOP_N_TEST", 90),
-        *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 64),
-    )
-    model = build_detection_model(cfg)
-    images, targets = made_batch((objects,))
-    middle = targets[0].bbox.unflatten(1, (2, 2)).mean(dim=1, keepdim=True)
-    points = torch.cat([middle, torch.full_like(middle[..., :1], 2)], dim=2).repeat(1, 17, 1)
-    targets[0].add_field("keypoints", PersonKeypoints(points, targets[0].size))
-    with SecondDevice() as device:
-        model, images = model.to("fake"), to_image_list(images).to("fake")
-        targets = [target.to("fake") for target in targets]
-        device.waits.clear()
-        sum(model.train()(images, targets).values()).backward()
-        training = device.waits.total()
-        with torch.no_grad():
-            (found,) = model.eval()(images)
-        return training, device.waits.total() - training, len(found)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_host_waits_no_more_for_more_objects_and_classes(kind):
-    training, inference, options = KINDS[kind]
-    for objects, classes in ((24, 3), (600, 80)):  # 600 are matched as a crowd
-        waits = waits_of(options, objects, classes)
-        assert waits[0] <= training and waits[1] <= inference and waits[2] >= 20
-
-
-def test_indices_of_many_masks_take_one_wait():
-    masks = [torch.rand(n) < share for n, share in ((50, 0.3), (7, 1.0), (0, 0.5), (400, 0.0))]
-    with SecondDevice() as device:
-        given = [mask.to("fake") for mask in masks]
-        device.waits.clear()
-        rows = nonzero_each(given)
-        assert device.waits.total() == 1
-        for row, on_cpu, mask in zip(rows, nonzero_each(masks), masks, strict=True):
-            expected = [index for index, value in enumerate(mask.tolist()) if value]
-            assert row.tolist() == on_cpu.tolist() == expected
-            assert row.dtype == on_cpu.dtype == torch.int64
-
-
-def test_labels_of_objects_take_one_wait():
-    labels = torch.tensor([0, 3, -1, 1, 0, 2])
-    with SecondDevice() as device:
-        given = labels.to("fake")
-        device.waits.clear()
-        assert object_rows(given, 3, "KEY").device.type == "fake" and device.waits.total() == 1
-        assert object_rows(given, 3, "KEY").tolist() == object_rows(labels, 3, "KEY").tolist()
-        assert object_rows(labels, 3, "KEY").tolist() == [1, 3, 5]
-        with pytest.raises(ValueError, match="has label 3, but KEY is 3 and allows 1 to 2"):
-            object_rows(given, 2, "KEY")
-
-
-def test_the_next_heads_wait_for_nothing_to_match_an_image():
-    target, anchors = crowd_scene()
-    target = target[50:]  # all good: nothing was told of them before
-    target.image_name = "good.png"
-    with SecondDevice() as device:
-        target, anchors = target.to("fake"), anchors.to("fake")
-        device.waits.clear()
-        for _ in range(3):
-            Matcher(0.5, 0.5).match(target, anchors)
-        assert device.waits.total() == 1  # whether some of the ground truth is bad
-
-
-def made_level(stride, generator):
-    height, width = 240 // stride, 320 // stride
-    corner = torch.rand(height * width, 2, generator=generator) * 200
-    anchors = BoxList(torch.cat([corner, corner + stride * 4], dim=1), (320, 240))
-    objectness = torch.randn(1, 1, height, width, generator=generator)
-    return anchors, objectness, torch.randn(1, 4, height, width, generator=generator) / 4
-
-
-@pytest.mark.parametrize("is_training", [True, False])
-def test_the_host_waits_no_more_for_more_levels(is_training):
-    generator = torch.Generator().manual_seed(0)
-    waits = []
-    for strides in ((8, 16), (8, 10, 12, 16, 20, 24, 30)):
-        parts = [made_level(stride, generator) for stride in strides]
-        with SecondDevice() as device:
-            anchors, *outputs = zip(*([t.to("fake") for t in p] for p in parts), strict=True)
-            selector = RPNPostProcessor(200, 40, 0.7, 0, fpn_post_nms_top_n=50)
-            device.waits.clear()
-            (boxes,) = selector.train(is_training)([list(anchors)], *map(list, outputs))
-            retinanet = RetinaNetPostProcessor(0.5, 60, 0.4, 25, 0, 2).eval()
-            retinanet([list(anchors)], *map(list, outputs))
-            scales = [1 / stride for stride in (4, 8, 16, 32, 64, 128)[: len(strides)]]
-            features = [torch.ones(1, 2, 60, 80, device="fake")] * len(scales)
-            Pooler((7, 7), scales, 2)(features, [boxes])
-            waits.append(device.waits.total())
-    assert len(boxes) == 50 and waits[0] == waits[1] <= 13
