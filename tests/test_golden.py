@@ -100,7 +100,11 @@ def test_losses_and_detections_are_the_originals_to_the_last_bit(checkout_with, 
     original = run(checkout_with(6), tmp_path / "original.json", *options)
     found = run(TESTS.parent, tmp_path / "ours.json", *options)
     for name in golden_models.MODELS:
-        assert found[name]["losses"] == original[name]["losses"]
+        losses, theirs = found[name]["losses"], original[name]["losses"]
+        if "retina" in name:  # log(sigmoid) in one function, finite where the sigmoid rounds to 0
+            close = pytest.approx(theirs.pop("loss_retina_cls"), rel=1e-6)
+            assert losses.pop("loss_retina_cls") == close
+        assert losses == theirs
         # sums of gradients run in another order where ours gathers the samples otherwise
         assert found[name]["gradients"] == pytest.approx(original[name]["gradients"], rel=1e-6)
         pairs = zip(found[name]["detections"], original[name]["detections"], strict=True)
