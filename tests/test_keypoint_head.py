@@ -207,7 +207,6 @@ def test_training_with_masks_and_keypoints():
         *("loss_objectness", "loss_rpn_box_reg"),
     }
     sum(losses.values()).backward()
-    assert all(float(value.detach()) > 0 for value in losses.values())
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
@@ -225,8 +224,12 @@ def test_images_without_keypoints_train(given):
 
 def test_an_image_without_ground_truth_beside_others():
     images, targets = batch(counts=(0, 4))
-    losses = tiny_keypoint_rcnn()(images, targets)
-    assert losses["loss_kp"].item() > 1 and torch.isfinite(losses["loss_kp"])
+    # every proposal counts, whatever the other image has
+    counts = ["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "MODEL.RPN.FPN_POST_NMS_TOP_N_TRAIN"]
+    model = tiny_keypoint_rcnn(counts[0], 10**6, counts[1], 10**6)
+    both, alone = model(images, targets), model(images[1:], targets[1:])
+    # the loss is a mean over points, of which the image without ground truth has none
+    assert both["loss_kp"].item() == pytest.approx(alone["loss_kp"].item(), rel=1e-5)
 
 
 def test_crowds_are_matched_in_blocks_with_the_same_loss():

