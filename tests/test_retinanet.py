@@ -21,6 +21,7 @@ from maskrcnn_benchmark.modeling.rpn.retinanet.loss import (
 from maskrcnn_benchmark.modeling.rpn.retinanet.retinanet import RetinaNetHead, build_retinanet
 from maskrcnn_benchmark.structures import crowd
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
 from maskrcnn_benchmark.structures.image_list import ImageList
 
 CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
@@ -181,6 +182,21 @@ def test_detections_against_a_plain_computation():
         )
         for (score, label), box in zip(pairs, found.bbox, strict=True):
             torch.testing.assert_close(box, expected[round(score, 6), label], rtol=0, atol=1e-4)
+
+
+def test_level_by_level_as_the_original_calls_it():
+    anchors, logits, codes = made_outputs()
+    selector = RetinaNetPostProcessor(0.3, 60, 0.4, 25, 0, 4).eval()
+    by_level = [
+        selector.forward_for_single_feature_map(list(level), *outputs)
+        for level, *outputs in zip(zip(*anchors, strict=True), logits, codes, strict=True)
+    ]
+    assert [len(boxes) for boxes in by_level[0]] == [60, 60]  # nothing is suppressed yet
+    joined = [cat_boxlist(parts) for parts in zip(*by_level, strict=True)]
+    expected = selector(anchors, logits, codes)
+    for got, wanted in zip(selector.select_over_all_levels(joined), expected, strict=True):
+        assert torch.equal(got.bbox, wanted.bbox)
+        assert torch.equal(got.get_field("labels"), wanted.get_field("labels"))
 
 
 def test_detections_of_nothing():

@@ -12,6 +12,7 @@ from maskrcnn_benchmark.modeling.rpn.inference import RPNPostProcessor
 from maskrcnn_benchmark.modeling.rpn.loss import RPNLossComputation, generate_rpn_labels
 from maskrcnn_benchmark.modeling.rpn.utils import concat_box_prediction_layers, permute_and_flatten
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
 
 CODER = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 
@@ -74,6 +75,18 @@ def test_proposals_of_all_levels_against_a_plain_computation():
         # differ
         torch.testing.assert_close(proposals.bbox, boxes[best])
         torch.testing.assert_close(proposals.get_field("objectness"), scores[best])
+
+
+def test_level_by_level_as_the_original_calls_it():
+    levels = [made_level(9, 12, 10, 20, (120, 90), 2, 0), made_level(5, 6, 20, 40, (120, 90), 2, 1)]
+    selector = RPNPostProcessor(40, 25, 0.7, 0, fpn_post_nms_top_n=30).eval()
+    by_level = [selector.forward_for_single_feature_map([a, a], o, c) for a, o, c in levels]
+    assert all(0 < len(boxes) <= 25 for boxes in by_level[0])
+    joined = [cat_boxlist(parts) for parts in zip(*by_level, strict=True)]
+    anchors = [[level[0] for level in levels]] * 2
+    expected = selector(anchors, [level[1] for level in levels], [level[2] for level in levels])
+    for got, wanted in zip(selector.select_over_all_levels(joined), expected, strict=True):
+        assert torch.equal(got.bbox, wanted.bbox) and got.fields() == ["objectness"]
 
 
 def test_in_training_the_limit_counts_over_the_batch_and_good_ground_truth_is_added():

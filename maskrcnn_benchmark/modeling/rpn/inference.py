@@ -65,7 +65,7 @@ class RPNPostProcessor(nn.Module):
     def forward_for_single_feature_map(
         self, anchors: list[BoxList], objectness: Tensor, box_regression: Tensor
     ) -> list[BoxList]:
-        """Return the proposals of one level, per image; see forward."""
+        """Return the proposals of one level, one BoxList per image; see forward."""
         candidates = self.candidates([[level] for level in anchors], [objectness], [box_regression])
         return [self.join_levels(levels) for levels in candidates]
 

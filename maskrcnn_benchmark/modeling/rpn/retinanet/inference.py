@@ -55,6 +55,12 @@ class RetinaNetPostProcessor(RPNPostProcessor):
         """Return the detections as they are: no second stage trains on them."""
         return proposals
 
+    def forward_for_single_feature_map(
+        self, anchors: list[BoxList], box_cls: Tensor, box_regression: Tensor
+    ) -> list[BoxList]:
+        """Return the candidates of one level, one BoxList per image; see candidates."""
+        return super().forward_for_single_feature_map(anchors, box_cls, box_regression)
+
     def candidates(
         self, anchors: list[list[BoxList]], box_cls: list[Tensor], box_regression: list[Tensor]
     ) -> list[list[BoxList]]:
