@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -114,16 +115,12 @@ def plain_detections(logits, codes, boxes, score, iou):
 
 def test_detections_against_a_plain_computation():
     logits, codes, boxes = made_outputs()
-    expected = plain_detections(logits, codes, boxes, 0.2, 0.4)
+    labels, scores, places = zip(*plain_detections(logits, codes, boxes, 0.2, 0.4), strict=True)
     (result,) = PostProcessor(0.2, 0.4, 1000)((logits, codes), [boxes])
-    got = zip(
-        result.get_field("labels").tolist(),
-        result.get_field("scores").tolist(),
-        result.bbox.tolist(),
-        strict=True,
-    )
-    assert list(got) == expected
-    assert len({label for label, _, _ in expected}) == 3
+    assert tuple(result.get_field("labels").tolist()) == labels and set(labels) == {1, 2, 3}
+    # exponentials of other shapes than the plain computation's, whose last bits may differ
+    assert result.get_field("scores").tolist() == pytest.approx(scores, rel=1e-5)
+    assert result.bbox.numpy() == pytest.approx(np.array(places), abs=1e-4)
 
 
 def test_agnostic_codes_serve_every_class():
@@ -132,7 +129,8 @@ def test_agnostic_codes_serve_every_class():
         (logits, codes[:, :8]), [boxes]
     )
     expected = plain_detections(logits, codes[:, 4:8].repeat(1, 4), boxes, 0.2, 0.4)
-    assert result.bbox.tolist() == [box for _, _, box in expected]
+    places = np.array([box for _, _, box in expected])
+    assert result.bbox.numpy() == pytest.approx(places, abs=1e-4)  # exponentials of another shape
 
 
 def test_fault_detections_cut_without_a_word(caplog):
@@ -144,7 +142,8 @@ def test_fault_detections_cut_without_a_word(caplog):
     scores = sorted(
         (s for _, s, _ in plain_detections(logits, codes, boxes, 0.2, 0.4)), reverse=True
     )
-    assert sorted(first.get_field("scores").tolist(), reverse=True) == scores[:10]
+    found = sorted(first.get_field("scores").tolist(), reverse=True)
+    assert found == pytest.approx(scores[:10], rel=1e-5)
     said = [r for r in caplog.records if "DETECTIONS_PER_IMG" in r.getMessage()]
     assert len(said) == 1 and f"has {len(scores)} detections, the best 10" in said[0].getMessage()
 

@@ -166,8 +166,8 @@ def plain_detections(anchors, logits, codes, image, top, limit):
     for label in (1, 2, 3):
         rows = (labels == label).nonzero().squeeze(1)
         kept += rows[torchvision.ops.nms(boxes[rows], scores[rows], 0.4)].tolist()
-    kept.sort(key=lambda row: -scores[row])
-    return {(round(scores[k].item(), 6), labels[k].item()): boxes[k] for k in kept[:limit]}
+    kept = sorted(kept, key=lambda row: -scores[row])[:limit]
+    return boxes[kept], scores[kept], labels[kept]
 
 
 def test_detections_against_a_plain_computation():
@@ -175,13 +175,12 @@ def test_detections_against_a_plain_computation():
     selector = RetinaNetPostProcessor(0.3, 60, 0.4, 25, 0, 4).eval()
     result = selector(anchors, logits, codes)
     for image, found in enumerate(result):
-        expected = plain_detections(anchors[0], logits, codes, image, 60, 25)
-        assert len(found) == len(expected) == 25
-        pairs = zip(
-            found.get_field("scores").tolist(), found.get_field("labels").tolist(), strict=True
-        )
-        for (score, label), box in zip(pairs, found.bbox, strict=True):
-            torch.testing.assert_close(box, expected[round(score, 6), label], rtol=0, atol=1e-4)
+        boxes, scores, labels = plain_detections(anchors[0], logits, codes, image, 60, 25)
+        found = found[found.get_field("scores").argsort(descending=True)]
+        assert len(found) == 25 and torch.equal(found.get_field("labels"), labels)
+        # sigmoids and exponentials of other shapes, whose last bits may differ
+        torch.testing.assert_close(found.get_field("scores"), scores, rtol=1e-5, atol=0)
+        torch.testing.assert_close(found.bbox, boxes, rtol=0, atol=1e-4)
 
 
 def test_level_by_level_as_the_original_calls_it():

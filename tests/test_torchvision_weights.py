@@ -77,7 +77,8 @@ def test_features_are_those_of_torchvision(networks, downloads, name, options):
     for layer, features in zip(layers, found, strict=True):
         scale = expected[layer].abs().max()
         assert scale > 1e-3
-        torch.testing.assert_close(features / scale, expected[layer] / scale, rtol=0, atol=1e-5)
+        # fifty layers enlarge the roundings in which two ways to normalise differ
+        torch.testing.assert_close(features / scale, expected[layer] / scale, rtol=0, atol=1e-4)
 
 
 def test_epsilon_is_folded_in():
