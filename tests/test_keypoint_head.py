@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from launching import ROOT, load_file
 from made_data import boxlist, make_coco_folder
+from second_device import SecondDevice
 from tiny_models import FPN_BODY, FPN_KEYPOINT, FPN_MASK, NARROW, made_batch, make_cfg
 
 from maskrcnn_benchmark.engine.inference import run_test
@@ -137,6 +138,20 @@ def test_fault_keypoints_of_several_images_at_once():
     assert (x > 11).all() and (x < 20).all() and (y > 12).all() and (y < 50).all()
 
 
+def test_points_on_a_device_cost_three_copies():
+    logits = torch.randn(3, 17, 56, 56, generator=torch.Generator().manual_seed(0))
+    boxes = boxlist([[4, 5, 40, 60], [30, 10, 47.5, 33], [11, 12, 20, 50]], SIZE)
+    points, peaks = Keypointer()(logits, [boxes])
+    with SecondDevice() as device:
+        given = logits.to("fake"), [boxes.to("fake")]
+        device.waits.clear()
+        found = Keypointer()(*given)
+        assert device.waits == {"copy": 3}  # the maps, the boxes, and back
+        assert [values.device.type for values in found] == ["fake", "fake"]
+        assert torch.equal(found[0].cpu(), points) and torch.equal(found[1].cpu(), peaks)
+    assert points.is_contiguous() and peaks.is_contiguous()
+
+
 def test_who_is_trained_on():
     target = people(
         [
@@ -182,7 +197,9 @@ def test_settings_without_meaning_are_refused():
     proposals = [target.copy_with_fields([])]
     computation = loss_of(resolution=14)
     sampled = computation.subsample(proposals, [target])
-    with pytest.raises(ValueError, match="RESOLUTION is 14, but .* 56 cells a side: set it to 56"):
+    with pytest.raises(
+        ValueError, match="RESOLUTION is 14, but .* 56 cells per side: set it to 56"
+    ):
         computation(sampled, torch.zeros(1, 2, 56, 56))
     with pytest.raises(ValueError, match="NUM_CLASSES is 17, but .* 2 keypoints"):
         computation(sampled, torch.zeros(1, 17, 14, 14))

@@ -5,6 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pycocotools import mask as mask_utils
+from second_device import SecondDevice
+from tiny_models import made_batch, tiny_mask_rcnn
 
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
@@ -97,6 +99,46 @@ def test_each_detection_gets_the_mask_of_its_class():
     torch.testing.assert_close(results[2].get_field("mask")[0, 0], logits[2, 2].sigmoid())
 
 
+@pytest.mark.parametrize("counts", [(24,), (6, 0, 3)], ids=["one image", "three"])
+def test_fault_bitmap_masks_on_a_device(counts):
+    """A model that trains on bitmaps, as cityscapes' binarymask config does, takes a step there."""
+    images, targets = made_batch(counts)
+    for target in targets:
+        target.add_field("masks", target.get_field("masks").convert("mask"))
+    model = tiny_mask_rcnn()
+    torch.manual_seed(0)
+    expected = model(images, targets)
+    assert expected["loss_mask"].item() > 0.5
+    with SecondDevice() as device:
+        model = model.to("fake")
+        given = [image.to("fake") for image in images], [t.to("fake") for t in targets]
+        device.waits.clear()
+        torch.manual_seed(0)
+        losses = model(*given)
+        sum(losses.values()).backward()
+        assert len(counts) > 1 or device.waits.total() <= 22
+        for name, loss in losses.items():
+            assert torch.equal(loss.detach().cpu(), expected[name].detach())
+
+
+def test_masks_of_detections_on_a_device():
+    boxes = [BoxList(torch.tensor([[3.0, 2, 30, 28], [50, 10, 92, 66]]), SIZE) for _ in range(2)]
+    for b, labels in zip(boxes, ([1, 2], [2, 2]), strict=True):
+        b.add_field("labels", torch.tensor(labels))
+    logits = torch.randn(4, 3, 14, 14, generator=torch.Generator().manual_seed(0)) * 4
+    for processor in (MaskPostProcessor(), MaskPostProcessor(Masker())):
+        expected = [b.get_field("mask") for b in processor(logits, boxes)]
+        with SecondDevice():
+            found = processor(logits.to("fake"), [b.to("fake") for b in boxes])
+            for got, mask in zip(found, expected, strict=True):
+                assert torch.equal(got.get_field("mask").cpu(), mask) and mask.sum() > 100
+    codes = MaskPostProcessorCOCOFormat(Masker())
+    expected = [b.get_field("mask") for b in codes(logits, boxes)]
+    with SecondDevice():
+        found = codes(logits.to("fake"), [b.to("fake") for b in boxes])
+        assert [b.get_field("mask") for b in found] == expected
+
+
 def plain_paste(mask, box, height, width):
     """Interpolate the mask with a rim of zeros bilinearly, pixel by pixel, around the box."""
     m = mask.shape[0]
@@ -135,8 +177,8 @@ def test_pasting_against_a_plain_loop(box):
     assert pasted.shape == (1, 1, 80, 100) and np.array_equal(pasted[0, 0].numpy(), got)
 
 
-def test_pasting_needs_a_mask_a_box():
-    with pytest.raises(ValueError, match="one mask a box"):
+def test_pasting_needs_a_mask_per_box():
+    with pytest.raises(ValueError, match="one mask per box"):
         Masker()([torch.zeros(2, 1, 4, 4)], BoxList(torch.zeros(1, 4), SIZE))
 
 

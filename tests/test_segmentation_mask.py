@@ -4,6 +4,7 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
 import torch
+from second_device import SecondDevice
 
 from maskrcnn_benchmark.structures.segmentation_mask import (
     FLIP_LEFT_RIGHT,
@@ -127,6 +128,16 @@ def test_indexing(mode, item):
     assert torch.equal(chosen.get_mask_tensor(), outlines().get_mask_tensor()[1])
     assert len(masks[torch.tensor([1, 1, 0])]) == 3
     assert len(masks[torch.zeros(2, dtype=torch.bool)]) == 0
+
+
+@pytest.mark.parametrize("mode", ["poly", "mask"])
+def test_fault_indices_of_a_device(mode):
+    """On a GPU the original's bitmap masks cannot be picked by what the matcher found there."""
+    masks = outlines().convert(mode)
+    with SecondDevice():
+        for index in (torch.tensor([1, 1, 0]), torch.tensor([False, True])):
+            chosen = masks[index.to("fake")].get_mask_tensor()
+            assert torch.equal(chosen, masks[index].get_mask_tensor())
 
 
 @pytest.mark.parametrize("mode", ["poly", "mask"])

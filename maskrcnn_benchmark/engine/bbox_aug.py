@@ -38,7 +38,7 @@ class View:
 
 
 class BBoxAug:
-    """Detects in several views of each image.
+    """Detect in several views of each image.
 
     Args:
         views: the first one, not flipped, is the frame of the results.
@@ -73,7 +73,7 @@ class BBoxAug:
             device: where the model lies.
 
         Returns:
-            The detections, one BoxList an image in the first view's pixels. Masks and keypoints
+            The detections, one BoxList per image in the first view's pixels. Masks and keypoints
             come from the first view, in which the merged boxes are shown to their heads.
 
         Raises:
@@ -160,7 +160,7 @@ def im_detect_bbox(model, images, target_scale, target_max_size, device) -> list
 
 
 def im_detect_bbox_hflip(model, images, target_scale, target_max_size, device) -> list[BoxList]:
-    """As im_detect_bbox, found in the mirrored images; the boxes are mirrored back."""
+    """Return what the model finds in the mirrored images, mirrored back; see im_detect_bbox."""
     view = View(target_scale, target_max_size, is_flipped=True)
     return make_bbox_aug(global_cfg).detect_view(model, images, device, view)
 
@@ -168,6 +168,6 @@ def im_detect_bbox_hflip(model, images, target_scale, target_max_size, device) -
 def im_detect_bbox_scale(
     model, images, target_scale, target_max_size, device, hflip=False
 ) -> list[BoxList]:
-    """As im_detect_bbox, or with `hflip` as im_detect_bbox_hflip."""
+    """Return what im_detect_bbox does, or with `hflip` what im_detect_bbox_hflip does."""
     view = View(target_scale, target_max_size, hflip)
     return make_bbox_aug(global_cfg).detect_view(model, images, device, view)

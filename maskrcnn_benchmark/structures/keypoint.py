@@ -178,7 +178,7 @@ def keypoints_to_heat_map(
     Args:
         keypoints: (N, K, 3).
         rois: (N, 4) xyxy.
-        heatmap_size: cells a side.
+        heatmap_size: cells per side.
 
     Returns:
         (N, K) int64 of cells ``y * heatmap_size + x``, 0 where the point does not count, and

@@ -9,7 +9,7 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
 class Masker:
-    """Pastes small masks into the image.
+    """Paste small masks into the image.
 
     Args:
         threshold: a pixel with a higher probability is inside; negative counts as 0.
@@ -35,7 +35,7 @@ class Masker:
         boxes = [boxes] if isinstance(boxes, BoxList) else boxes
         if [len(m) for m in masks] != [len(b) for b in boxes]:
             raise ValueError(
-                "expected one mask a box, got "
+                "expected one mask per box, got "
                 f"{[len(m) for m in masks]} masks and {[len(b) for b in boxes]} boxes"
             )
         return [self.forward_single_image(m, b) for m, b in zip(masks, boxes, strict=True)]

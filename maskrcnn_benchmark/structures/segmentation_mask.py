@@ -98,8 +98,8 @@ class BinaryMaskList(_Outlines):
         return self._wrap(self.masks.flip(2 if method == FLIP_LEFT_RIGHT else 1))
 
     def crop(self, box: Sequence[Any]) -> "BinaryMaskList":
-        """Return the part inside (x1, y1, x2, y2), rounded, at least one pixel a side."""
-        x1, y1, x2, y2 = _crop_window([round(float(end)) for end in box], self.size)
+        """Return the part inside (x1, y1, x2, y2), rounded, at least one pixel per side."""
+        x1, y1, x2, y2 = crop_window([round(float(end)) for end in box], self.size)
         return self._wrap(self.masks[:, y1:y2, x1:x2])
 
     def resize(self, size: Any) -> "BinaryMaskList":
@@ -128,7 +128,9 @@ class BinaryMaskList(_Outlines):
         return len(self.masks)
 
     def __getitem__(self, index: Any) -> "BinaryMaskList":
-        """Return the masks picked by a number, a slice, a mask or indices."""
+        """Return the masks picked by a number, a slice, a mask or indices (of any device)."""
+        if isinstance(index, torch.Tensor):
+            index = index.to(self.masks.device)
         chosen = self.masks[index]
         return self._wrap(chosen[None] if chosen.dim() == 2 else chosen)
 
@@ -179,7 +181,7 @@ class PolygonInstance(_Outlines):
 
     def crop(self, box: Sequence[Any]) -> "PolygonInstance":
         """Return the polygons seen from the corner of (x1, y1, x2, y2); they are not cut."""
-        x1, y1, x2, y2 = _crop_window([float(end) for end in box], self.size)
+        x1, y1, x2, y2 = crop_window([float(end) for end in box], self.size)
         start = (x1, y1)
         return self._moved((x2 - x1, y2 - y1), (0, 1), lambda v, axis: v - start[axis])
 
@@ -229,7 +231,7 @@ class PolygonList(_Outlines):
         return PolygonList([p.transpose(method) for p in self.polygons], self.size)
 
     def crop(self, box: Sequence[Any]) -> "PolygonList":
-        """Return all objects seen from the box's corner, on an image of the box's x2 - x1 etc."""
+        """Return all objects seen from the box's corner, on an image as large as the box."""
         sides = [float(box[2] - box[0]), float(box[3] - box[1])]
         # a box of one pixel has x2 - x1 = 0; nothing can be resized from there
         size = [side if side > 0 else 1.0 for side in sides]
@@ -360,7 +362,7 @@ def _as_pair(size: Any) -> tuple:
     return (size, size) if isinstance(size, (int, float)) else tuple(size)
 
 
-def _crop_window(box: Sequence[Any], size: tuple) -> tuple:
+def crop_window(box: Sequence[Any], size: tuple) -> tuple:
     """Return box (x1, y1, x2, y2) inside the image (width, height), at least 1 wide and high."""
     x1, y1, x2, y2 = box
     if x1 > x2 or y1 > y2:

@@ -12,7 +12,7 @@ from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 
 
 class KeypointPostProcessor(nn.Module):
-    """Adds the keypoints to the detections.
+    """Add the keypoints to the detections.
 
     Args:
         keypointer: makes points of heat maps; default: Keypointer().
@@ -23,17 +23,26 @@ class KeypointPostProcessor(nn.Module):
         self.keypointer = keypointer or Keypointer()
 
     def forward(self, x: Tensor, boxes: list[BoxList]) -> list[BoxList]:
-        """Return the detections with the field "keypoints".
+        """Return the detections with the field "keypoints", see attach.
 
         Args:
             x: logits [sum of boxes, K, M, M].
-            boxes: detections, one BoxList an image.
+            boxes: detections, one BoxList per image.
+        """
+        return self.attach(*self.keypointer(x, boxes), boxes)
+
+    def attach(self, points: Tensor, peaks: Tensor, boxes: list[BoxList]) -> list[BoxList]:
+        """Return the detections with their keypoints.
+
+        Args:
+            points: [sum of boxes, K, 3].
+            peaks: [sum of boxes, K], the height of each heat map's peak.
+            boxes: detections, one BoxList per image.
 
         Returns:
-            As given, with "keypoints": PersonKeypoints (N, K, 3), all of visibility 1, that have
-            the field "logits" [N, K], the height of each heat map's peak.
+            As given, with "keypoints": PersonKeypoints (N, K, 3) that have the field "logits"
+            [N, K], the peaks.
         """
-        points, peaks = self.keypointer(x, boxes)
         counts = [len(b) for b in boxes]
         results = []
         for box, point, peak in zip(boxes, points.split(counts), peaks.split(counts), strict=True):
@@ -46,7 +55,7 @@ class KeypointPostProcessor(nn.Module):
 
 
 class Keypointer:
-    """Finds the points in the heat maps of the detections of any number of images.
+    """Find the points in the heat maps of the detections of any number of images.
 
     Args:
         padding: kept for callers that set it; without effect, as in the original.
@@ -60,13 +69,14 @@ class Keypointer:
 
         Args:
             masks: logits [R, K, M, M].
-            boxes: one BoxList an image.
+            boxes: one BoxList per image.
         """
         lists = [boxes] if isinstance(boxes, BoxList) else boxes
         rois = torch.cat([b.convert("xyxy").bbox for b in lists])
         arrays = (values.detach().float().cpu().numpy() for values in (masks, rois))
-        points, peaks = heatmaps_to_keypoints(*arrays)
-        return torch.from_numpy(points).to(masks.device), torch.from_numpy(peaks).to(masks.device)
+        points, peaks = map(torch.from_numpy, heatmaps_to_keypoints(*arrays))
+        both = torch.cat([points, peaks[..., None]], dim=-1).to(masks.device)  # one copy
+        return both[..., :3].contiguous(), both[..., 3].contiguous()
 
 
 def heatmaps_to_keypoints(maps: np.ndarray, rois: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

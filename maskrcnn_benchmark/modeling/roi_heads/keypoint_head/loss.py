@@ -9,7 +9,7 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
 from maskrcnn_benchmark.modeling.matcher import Matcher, gather_matched
-from maskrcnn_benchmark.modeling.utils import cat
+from maskrcnn_benchmark.modeling.utils import cat, nonzero_each
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
 from maskrcnn_benchmark.structures.keypoint import Keypoints, keypoints_to_heat_map
@@ -40,7 +40,7 @@ def _within_box(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 class KeypointRCNNLossComputation:
-    """Samples proposals on objects with visible keypoints (`subsample`) and computes their loss.
+    """Sample proposals on objects with visible keypoints (`subsample`) and compute their loss.
 
     Args:
         proposal_matcher, fg_bg_sampler: the parts, see their modules.
@@ -71,7 +71,7 @@ class KeypointRCNNLossComputation:
     def prepare_targets(
         self, proposals: list[BoxList], targets: list[BoxList]
     ) -> tuple[list[Tensor], list[Keypoints]]:
-        """Return, for each image, classes [P] and keypoints [P, K, 3].
+        """Return, per image, classes [P] and keypoints [P, K, 3].
 
         The class is 0 for background, -1 for objects without a visible keypoint in their box and
         for proposals that are neither object nor background.
@@ -98,11 +98,11 @@ class KeypointRCNNLossComputation:
         """
         labels, keypoints = self.prepare_targets(proposals, targets)
         positive_masks, _ = self.fg_bg_sampler(labels)
+        positives = nonzero_each(positive_masks)
         sampled = []
-        for proposal, label, points, positive in zip(
-            proposals, labels, keypoints, positive_masks, strict=True
+        for proposal, label, points, rows in zip(
+            proposals, labels, keypoints, positives, strict=True
         ):
-            rows = positive.nonzero().squeeze(1)
             chosen = proposal[rows]
             chosen.add_field("labels", label[rows])
             chosen.add_field("keypoints", points[rows])
@@ -137,14 +137,14 @@ class KeypointRCNNLossComputation:
         if height != self.discretization_size:
             raise ValueError(
                 f"MODEL.ROI_KEYPOINT_HEAD.RESOLUTION is {self.discretization_size}, but the heat "
-                f"maps have {height} cells a side: set it to {height}"
+                f"maps have {height} cells per side: set it to {height}"
             )
         for proposal in proposals:
             given = proposal.get_field("keypoints").keypoints
             if len(given) and given.shape[1] != number:
                 raise ValueError(
                     f"MODEL.ROI_KEYPOINT_HEAD.NUM_CLASSES is {number}, but the ground truth has "
-                    f"{given.shape[1]} keypoints an object: set it to {given.shape[1]}"
+                    f"{given.shape[1]} keypoints per object: set it to {given.shape[1]}"
                 )
 
 

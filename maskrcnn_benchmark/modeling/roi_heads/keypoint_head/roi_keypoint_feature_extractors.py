@@ -36,7 +36,7 @@ class KeypointRCNNFeatureExtractor(nn.Module):
         """Return [R, out_channels, H, W]."""
         hidden = self.pooler(x, proposals)
         for name in self.blocks:
-            hidden = F.relu(getattr(self, name)(hidden))
+            hidden = F.relu_(getattr(self, name)(hidden))
         return hidden
 
 

@@ -1,4 +1,4 @@
-"""The keypoint head's last layers: for each keypoint one logit a cell."""
+"""The keypoint head's last layers: for each keypoint one logit per cell."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ from maskrcnn_benchmark.modeling import registry
 
 @registry.ROI_KEYPOINT_PREDICTOR.register("KeypointRCNNPredictor")
 class KeypointRCNNPredictor(nn.Module):
-    """A transposed convolution and a bilinear enlargement, each doubling the grid."""
+    """Double the grid by a transposed convolution, and once more bilinearly."""
 
     def __init__(self, cfg, in_channels: int):
         super().__init__()

@@ -25,11 +25,11 @@ __all__ = [  # the original's names in this module
 
 
 class MaskPostProcessor(nn.Module):
-    """Takes for each detection the mask of its class.
+    """Take for each detection the mask of its class.
 
     Args:
-        masker: if given, pastes the masks into the image; a 1024x1024 mask takes 1 MB each, so
-            crowded images are better served without.
+        masker: if given, pastes the masks into the image: 1 MB per mask on 1024 x 1024 pixels, so
+            that crowded images are better served without.
     """
 
     def __init__(self, masker: Masker | None = None):
@@ -37,19 +37,31 @@ class MaskPostProcessor(nn.Module):
         self.masker = masker
 
     def forward(self, x: Tensor, boxes: list[BoxList]) -> list[BoxList]:
-        """Return the detections with the field "mask".
+        """Return the detections with the field "mask", see attach.
 
         Args:
             x: logits [sum of boxes, classes, M, M].
-            boxes: detections with the field "labels", one BoxList an image.
+            boxes: detections with the field "labels", one BoxList per image.
+        """
+        return self.attach(self.choose(x, boxes), boxes)
+
+    def choose(self, x: Tensor, boxes: list[BoxList]) -> Tensor:
+        """Return the probabilities [sum of boxes, 1, M, M] for the class of each detection."""
+        labels = torch.cat([b.get_field("labels") for b in boxes])
+        rows = torch.arange(len(x), device=x.device)
+        return x[rows, labels].float().sigmoid()[:, None]
+
+    def attach(self, probabilities: Tensor, boxes: list[BoxList]) -> list[BoxList]:
+        """Return the detections with their masks.
+
+        Args:
+            probabilities: [sum of boxes, 1, M, M].
+            boxes: detections, one BoxList per image.
 
         Returns:
             As given, with "mask": probabilities [N, 1, M, M], or bool [N, 1, H, W] with a masker.
         """
-        labels = torch.cat([b.get_field("labels") for b in boxes])
-        rows = torch.arange(len(x), device=x.device)
-        chosen = x[rows, labels].float().sigmoid()[:, None]  # [N, 1, M, M]
-        masks = chosen.split([len(b) for b in boxes])
+        masks = probabilities.split([len(b) for b in boxes])
         if self.masker:
             masks = self.masker(masks, boxes)
         results = []
@@ -61,11 +73,11 @@ class MaskPostProcessor(nn.Module):
 
 
 class MaskPostProcessorCOCOFormat(MaskPostProcessor):
-    """Gives whole-image masks as COCO run-length encodings; it needs a masker."""
+    """Give whole-image masks as COCO run-length encodings; it needs a masker."""
 
-    def forward(self, x: Tensor, boxes: list[BoxList]) -> list[BoxList]:
+    def attach(self, probabilities: Tensor, boxes: list[BoxList]) -> list[BoxList]:
         """Return the detections with "mask": a list of {"size": [H, W], "counts": str}."""
-        results = super().forward(x, boxes)
+        results = super().attach(probabilities, boxes)
         for result in results:
             codes = []
             for mask in result.get_field("mask")[:, 0].cpu().numpy():

@@ -37,7 +37,7 @@ class MaskRCNNFPNFeatureExtractor(nn.Module):
         """Return [R, out_channels, H, W]."""
         hidden = self.pooler(x, proposals)
         for name in self.blocks:
-            hidden = F.relu(getattr(self, name)(hidden))
+            hidden = F.relu_(getattr(self, name)(hidden))
         return hidden
 
 

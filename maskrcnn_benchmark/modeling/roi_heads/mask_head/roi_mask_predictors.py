@@ -1,4 +1,4 @@
-"""The mask head's last layers: one mask logit a class and cell."""
+"""The mask head's last layers: one mask logit per class and cell."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ def _init(layer: nn.Module) -> nn.Module:
 
 @registry.ROI_MASK_PREDICTOR.register("MaskRCNNC4Predictor")
 class MaskRCNNC4Predictor(nn.Module):
-    """Doubles the grid by a transposed convolution, then predicts."""
+    """Double the grid by a transposed convolution, then predict."""
 
     def __init__(self, cfg, in_channels: int):
         super().__init__()
@@ -26,12 +26,12 @@ class MaskRCNNC4Predictor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [R, classes, 2H, 2W] from [R, C, H, W]."""
-        return self.mask_fcn_logits(F.relu(self.conv5_mask(x)))
+        return self.mask_fcn_logits(F.relu_(self.conv5_mask(x)))
 
 
 @registry.ROI_MASK_PREDICTOR.register("MaskRCNNConv1x1Predictor")
 class MaskRCNNConv1x1Predictor(nn.Module):
-    """Predicts on the grid as it is."""
+    """Predict on the grid as it is."""
 
     def __init__(self, cfg, in_channels: int):
         super().__init__()
