@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import pytest
 
+from maskrcnn_benchmark.structures.mask_corners import masks_to_corners
 from maskrcnn_benchmark.structures.oriented_boxes import (
     corners_to_hbb,
-    masks_to_corners,
     oriented_iou,
     oriented_nms,
     polygon_iou,

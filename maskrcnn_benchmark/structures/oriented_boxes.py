@@ -1,26 +1,30 @@
-"""Oriented boxes: overlap, suppression, and boxes from masks.
+"""Quadrilaterals: exact overlap, matching and suppression, on any device, in bounded memory.
 
-Corners are (N, 4, 2) float pixels, x right, y down, in either sense of rotation. They are edges
-and not pixel indices (no + 1): an object that fills columns 3..12 spans x = 3 .. 13, and the
-BoxList box (3, 4, 12, 8) has the corners (3, 4), (13, 4), (13, 9), (3, 9).
+Corners are (N, 4, 2) pixels, x right, y down, in either sense of rotation. They are edges and not
+pixel indices (no + 1): an object that fills columns 3..12 spans x = 3 .. 13, and the BoxList box
+(3, 4, 12, 8) has the corners (3, 4), (13, 4), (13, 9), (3, 9).
 
-DOTA's labels are arbitrary quadrilaterals. One that is not convex is split into two triangles,
-whose areas have the sign of their sense of rotation; for quadrilaterals that cross themselves this
-gives the areas that DOTA's development kit computes.
+Labels of DOTA are any quadrilaterals. One that is not convex counts as its two triangles, with
+the sign of their sense of rotation, so that a self-crossing one counts as in DOTA's own kit.
+Computed in float64: nearly identical boxes get an overlap near 1, touching ones of 0.
 """
 
 from collections.abc import Iterator
+from typing import TypeVar
 
-import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
-_ROWS = 512  # boxes per block; the pairs of two blocks are compared together
-_PAIRS = 2**15  # pairs of polygons that are clipped together
-_MAX_CORNERS = 12  # room for a clipped quadrilateral: 8 corners, and 4 more due to rounding
+_BLOCK = 2**20  # pairs whose upright boxes are compared in one step
+_NMS_BLOCK = 1024  # boxes that are suppressed in one step
+_PAIRS = 2**14  # pairs whose polygons are clipped in one step: 64 MB
+
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 
 def corners_to_hbb(corners: np.ndarray) -> np.ndarray:
-    """Return the upright boxes (N, 4) x1 y1 x2 y2 around corners (N, 4, 2); both are edges."""
+    """Return the upright boxes (N, 4) x1 y1 x2 y2 around corners (N, 4, 2), edges like them."""
     corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
@@ -30,284 +34,271 @@ def polygon_iou(corners_a: np.ndarray, corners_b: np.ndarray) -> float:
     return float(oriented_iou(np.asarray(corners_a)[None], np.asarray(corners_b)[None])[0, 0])
 
 
-def oriented_iou(corners_a: np.ndarray, corners_b: np.ndarray) -> np.ndarray:
+def oriented_iou(corners_a: Array, corners_b: Array) -> Array:
     """Return the intersection over union of all pairs.
 
     Args:
-        corners_a: (N, 4, 2).
-        corners_b: (M, 4, 2).
+        corners_a: (N, 4, 2), arrays or tensors.
+        corners_b: (M, 4, 2) of the same kind.
 
     Returns:
-        (N, M) float64, computed for the pairs whose upright boxes overlap; the others are 0.
+        (N, M) float64 of that kind. Only pairs whose upright boxes overlap are computed; the rest
+        is 0.
     """
-    a, b = _Quads(corners_a), _Quads(corners_b)
-    iou = np.zeros((len(a), len(b)))
-    for rows, columns in _overlapping_pairs(a, b):
+    a, b = _Quads(_tensor(corners_a)), _Quads(_tensor(corners_b))
+    iou = a.corners.new_zeros(len(a), len(b))
+    for rows, columns in _touching_pairs(a, b):
         iou[rows, columns] = _iou_of_pairs(a, rows, b, columns)
-    return iou
+    return iou if isinstance(corners_a, Tensor) else iou.numpy()
 
 
-def oriented_nms(corners: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarray:
-    """Apply greedy non-maximum suppression to oriented boxes.
-
-    The boxes are processed in blocks by falling score, so that memory is proportional to N.
+def best_oriented_overlap(corners: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which of the others each quadrilateral overlaps most; no matrix is held.
 
     Args:
-        corners: (N, 4, 2).
-        scores: (N,); boxes of equal score keep their order.
-        iou_threshold: a box is dropped if its IoU with a kept box of higher score is above this.
+        corners: (M, 4, 2).
+        others: (N, 4, 2).
+
+    Returns:
+        The IoU (M,) float64, and the index (M,) int64, the first among equals; 0 and 0 where
+        nothing overlaps.
+    """
+    a, b = _Quads(corners), _Quads(others)
+    best = a.corners.new_zeros(len(a))
+    index = torch.zeros(len(a), dtype=torch.int64, device=best.device)
+    for rows, columns in _touching_pairs(a, b):
+        iou = _iou_of_pairs(a, rows, b, columns)
+        value = torch.zeros_like(best).scatter_reduce_(0, rows, iou, "amax")
+        is_best = (iou == value[rows]) & (iou > 0)
+        first = torch.full_like(index, len(b)).scatter_reduce_(
+            0, rows, torch.where(is_best, columns, len(b)), "amin"
+        )
+        better = value > best  # columns come in rising blocks, so an equal one is a later one
+        index = torch.where(better, first, index)
+        best = torch.maximum(best, value)
+    return best, index
+
+
+def oriented_nms(
+    corners: Array, scores: Array, iou_threshold: float, groups: Array | None = None
+) -> Array:
+    """Drop the boxes that overlap a better one.
+
+    Args:
+        corners: (N, 4, 2), arrays or tensors.
+        scores: (N,); among equals the first one goes first.
+        iou_threshold: a box whose IoU with a better kept one is above this is dropped.
+        groups: (N,) integers; only boxes of one group suppress each other. None: all.
 
     Returns:
         (K,) int64: indices of the kept boxes by falling score.
     """
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
-    quads = _Quads(np.asarray(corners).reshape(-1, 4, 2)[order])
-    kept = np.empty(0, dtype=np.int64)
-    for start in range(0, len(order), _ROWS):
-        block = np.arange(start, min(start + _ROWS, len(order)))
-        block = block[~_suppressed(quads, kept, block, iou_threshold)]
-        kept = np.concatenate([kept, block[_greedy(quads, block, iou_threshold)]])
-    return order[kept]
+    order = _tensor(scores).argsort(descending=True, stable=True)
+    quads = _Quads(_tensor(corners)[order])
+    group = torch.zeros_like(order) if groups is None else torch.as_tensor(groups)[order]
+    kept = order.new_empty(0)
+    for block in torch.arange(len(quads), device=order.device).split(_NMS_BLOCK):
+        dead = torch.zeros(len(block), dtype=torch.bool, device=order.device)
+        for _, columns in _suppressing_pairs(quads, kept, block, group, iou_threshold):
+            dead[columns] = True
+        block = block[~dead]
+        pairs = [
+            torch.stack(pair)
+            for pair in _suppressing_pairs(quads, block, block, group, iou_threshold)
+        ]
+        alive = _greedy(len(block), torch.cat([block.new_empty(2, 0), *pairs], dim=1).cpu().numpy())
+        kept = torch.cat([kept, block[torch.from_numpy(alive).to(block.device)]])
+    keep = order[kept]
+    return keep if isinstance(corners, Tensor) else keep.numpy()
 
 
-def _suppressed(
-    quads: "_Quads", kept: np.ndarray, block: np.ndarray, iou_threshold: float
-) -> np.ndarray:
-    """Return which boxes of a block (n,) have an IoU with a kept box above the threshold."""
-    dropped = np.zeros(len(block), dtype=bool)
-    for rows, columns in _overlapping_pairs(quads.take(kept), quads.take(block)):
-        remaining = ~dropped[columns]
-        rows, columns = kept[rows[remaining]], columns[remaining]
-        too_much = _above(quads, rows, block[columns], iou_threshold)
-        dropped[columns[too_much]] = True
-    return dropped
+def _suppressing_pairs(
+    quads: "_Quads", better: Tensor, worse: Tensor, group: Tensor, iou_threshold: float
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield places (P,) in `better` and in `worse` of pairs whose first drops the second.
+
+    Args:
+        quads: by falling score.
+        better, worse: indices into them.
+        group: as in oriented_nms, by falling score.
+    """
+    for rows, columns in _touching_pairs(quads.take(better), quads.take(worse)):
+        first, second = better[rows], worse[columns]
+        wanted = (first < second) & (group[first] == group[second])
+        where = wanted.nonzero().squeeze(1)
+        where = where[_above(quads, first[where], second[where], iou_threshold)]
+        yield rows[where], columns[where]
 
 
-def _greedy(quads: "_Quads", block: np.ndarray, iou_threshold: float) -> np.ndarray:
-    """Return which boxes of one block (n,), sorted by falling score, suppression keeps."""
-    members = quads.take(block)
-    kept = np.ones(len(block), dtype=bool)
-    # per box the later boxes of the block that overlap it too much
-    worse: dict[int, list[np.ndarray]] = {}
-    for rows, columns in _overlapping_pairs(members, members):
-        later = rows < columns
-        rows, columns = rows[later], columns[later]
-        too_much = _above(members, rows, columns, iou_threshold)
-        rows, columns = rows[too_much], columns[too_much]
-        starts = np.flatnonzero(np.diff(rows, prepend=-1))  # the pairs are sorted by row
-        for row, some in zip(rows[starts], np.split(columns, starts)[1:], strict=True):
-            worse.setdefault(int(row), []).append(some)
-    for row in sorted(worse):
-        if kept[row]:
-            for columns in worse[row]:
-                kept[columns] = False
-    return kept
+def _tensor(values: np.ndarray | Tensor) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.float64)
 
 
-def _above(
-    quads: "_Quads", first: np.ndarray, second: np.ndarray, iou_threshold: float
-) -> np.ndarray:
-    """Return which pairs (P,) of boxes have an IoU above the threshold."""
-    # Two convex polygons overlap by at most the overlap of their upright boxes, which is quick to
-    # compute; polygons are clipped only where this bound leaves the question open.
-    low = np.maximum(quads.hbb[first, :2], quads.hbb[second, :2])
-    high = np.minimum(quads.hbb[first, 2:], quads.hbb[second, 2:])
-    areas = np.stack([quads.area[first], quads.area[second]])
-    shared = np.minimum((high - low).prod(axis=1), areas.min(axis=0))
-    possible = shared > iou_threshold * (areas.sum(axis=0) - shared) * (1 - 1e-9)
+def _greedy(count: int, pairs: np.ndarray) -> np.ndarray:
+    """Return the boxes (K,) that are left when each kept one, from the best on, drops its own.
+
+    Args:
+        count: number of boxes, the best first.
+        pairs: (2, P) of (box, worse box that it drops if it is kept itself).
+    """
+    better, worse = pairs[:, np.argsort(pairs[0], kind="stable")]
+    alive = np.ones(count, dtype=bool)
+    starts = np.flatnonzero(np.diff(better, prepend=-1))
+    for start, end in zip(starts, np.append(starts[1:], len(better)), strict=False):
+        if alive[better[start]]:
+            alive[worse[start:end]] = False
+    return np.flatnonzero(alive)
+
+
+def _above(quads: "_Quads", first: Tensor, second: Tensor, iou_threshold: float) -> Tensor:
+    """Return which pairs, indices into (P,), have an IoU above the threshold."""
+    # the overlap of the upright boxes bounds the polygons', where both are convex
+    low = torch.maximum(quads.hbb[first, :2], quads.hbb[second, :2])
+    high = torch.minimum(quads.hbb[first, 2:], quads.hbb[second, 2:])
+    area, other = quads.area[first], quads.area[second]
+    shared = torch.minimum((high - low).prod(dim=1), torch.minimum(area, other))
+    possible = shared > iou_threshold * (area + other - shared) * (1 - 1e-9)
     possible |= ~(quads.convex[first] & quads.convex[second])
-    above = np.zeros(len(first), dtype=bool)
-    iou = _iou_of_pairs(quads, first[possible], quads, second[possible])
-    above[possible] = iou > iou_threshold
-    return above
+    where = possible.nonzero().squeeze(1)
+    iou = _iou_of_pairs(quads, first[where], quads, second[where])
+    return where[iou > iou_threshold]
 
 
 class _Quads:
-    """Quadrilaterals, each as two convex pieces with a sign.
-
-    A convex quadrilateral is its own first piece, and its second piece has no area; any other is
-    two triangles. The sum of sign times area over the pieces is the quadrilateral's area.
+    """Quadrilaterals as convex pieces, each with a sign.
 
     Args:
         corners: (N, 4, 2).
-
-    Attributes:
-        hbb: (N, 4) upright boxes x1 y1 x2 y2.
-        convex: (N,) bool.
-        area: (N,) square pixels.
-        pieces: (N, 2, 4, 2) corners of the pieces, in the positive sense (from x towards y).
-        signs: (N, 2) 1, -1, or 0 for a piece without area.
     """
 
-    def __init__(self, corners: np.ndarray) -> None:
-        corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
-        self.hbb = corners_to_hbb(corners)
-        sides = np.roll(corners, -1, axis=1) - corners
-        turns = _cross(sides, np.roll(sides, -1, axis=1))  # [N, 4]
-        self.convex: np.ndarray = np.all(turns >= 0, axis=1) | np.all(turns <= 0, axis=1)
+    def __init__(self, corners: Tensor) -> None:
+        corners = corners.detach().double().reshape(-1, 4, 2)
+        self.corners = corners
+        self.hbb = torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
+        sides = corners.roll(-1, dims=1) - corners
+        turns = _cross(sides, sides.roll(-1, dims=1))  # [N, 4]
+        self.convex = (turns >= 0).all(dim=1) | (turns <= 0).all(dim=1)
         halves = corners[:, [[0, 1, 2, 2], [0, 2, 3, 3]]]  # [N, 2, 4, 2], a triangle each
-        whole = np.stack([corners, corners[:, [0, 0, 0, 0]]], axis=1)
-        pieces = np.where(self.convex[:, None, None, None], whole, halves)
+        whole = torch.stack([corners, corners[:, [0, 0, 0, 0]]], dim=1)
+        pieces = torch.where(self.convex[:, None, None, None], whole, halves)
         areas = _signed_areas(pieces)  # [N, 2]
-        sense = np.where(areas.sum(axis=1) < 0, -1.0, 1.0)
-        self.area = np.abs(areas.sum(axis=1))
-        self.signs = np.sign(areas) * sense[:, None]
-        self.pieces = np.where((areas < 0)[..., None, None], pieces[:, :, ::-1], pieces)
+        total = areas.sum(dim=1)
+        self.area = total.abs()
+        self.signs = areas.sign() * torch.where(total < 0, -1.0, 1.0).to(areas)[:, None]
+        self.pieces = torch.where((areas < 0)[..., None, None], pieces.flip(2), pieces)
 
     def __len__(self) -> int:
         return len(self.area)
 
-    def take(self, index: np.ndarray) -> "_Quads":
-        """Return the quadrilaterals at the positions `index`."""
+    def take(self, index: Tensor) -> "_Quads":
+        """Return some of them."""
         new = object.__new__(_Quads)
         for name, value in vars(self).items():
             setattr(new, name, value[index])
         return new
 
 
-def _overlapping_pairs(a: _Quads, b: _Quads) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the index pairs (P,), (P,) whose upright boxes overlap, in parts of bounded size."""
-    for top in range(0, len(a), _ROWS):
-        ax1, ay1, ax2, ay2 = a.hbb[top : top + _ROWS].T[:, :, None]
-        for left in range(0, len(b), _ROWS):
-            bx1, by1, bx2, by2 = b.hbb[left : left + _ROWS].T
-            overlap = (ax1 < bx2) & (bx1 < ax2) & (ay1 < by2) & (by1 < ay2)
-            rows, columns = np.divmod(np.flatnonzero(overlap), overlap.shape[1])
+def _touching_pairs(a: _Quads, b: _Quads) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the pairs (P,), (P,) whose upright boxes overlap, in parts of bounded size.
+
+    The columns, b's, come in rising blocks for each block of rows.
+    """
+    side = int(_BLOCK**0.5)
+    for top in range(0, len(a), side):
+        ax1, ay1, ax2, ay2 = a.hbb[top : top + side, :, None].unbind(dim=1)
+        for left in range(0, len(b), side):
+            bx1, by1, bx2, by2 = b.hbb[left : left + side].unbind(dim=1)
+            touch = (ax1 < bx2) & (bx1 < ax2) & (ay1 < by2) & (by1 < ay2)
+            rows, columns = touch.nonzero(as_tuple=True)
             if len(rows):
                 yield rows + top, columns + left
 
 
-def _iou_of_pairs(a: _Quads, rows: np.ndarray, b: _Quads, columns: np.ndarray) -> np.ndarray:
+def _iou_of_pairs(a: _Quads, rows: Tensor, b: _Quads, columns: Tensor) -> Tensor:
     """Return the IoU (P,) of a[rows] with b[columns]."""
-    shared = np.zeros(len(rows))
-    for piece_a in (0, 1):
-        for piece_b in (0, 1):
-            sign = a.signs[rows, piece_a] * b.signs[columns, piece_b]
-            wanted = np.flatnonzero(sign)
-            for start in range(0, len(wanted), _PAIRS):
-                pair = wanted[start : start + _PAIRS]
-                both = a.pieces[rows[pair], piece_a], b.pieces[columns[pair], piece_b]
-                shared[pair] += sign[pair] * _shared_area(*both)
+    parts = [
+        _shared_of_pairs(a, row, b, column)
+        for row, column in zip(rows.split(_PAIRS), columns.split(_PAIRS), strict=True)
+    ]
+    shared = torch.cat([a.area.new_empty(0), *parts])
     union = a.area[rows] + b.area[columns] - shared
-    return np.divide(shared, union, out=np.zeros(len(rows)), where=union > 0)
+    return torch.where(union > 0, shared / union, 0.0)
 
 
-def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _shared_of_pairs(a: _Quads, rows: Tensor, b: _Quads, columns: Tensor) -> Tensor:
+    """Return the areas (P,) of the intersections, some pairs at a time."""
+    shared = _shared_area(a.pieces[rows, 0], b.pieces[columns, 0])
+    shared = shared * a.signs[rows, 0] * b.signs[columns, 0]
+    second = ~(a.convex[rows] & b.convex[columns])  # others have one piece
+    where = second.nonzero().squeeze(1)
+    if len(where):
+        rows, columns = rows[where], columns[where]
+        for piece_a, piece_b in ((0, 1), (1, 0), (1, 1)):
+            sign = a.signs[rows, piece_a] * b.signs[columns, piece_b]
+            area = _shared_area(a.pieces[rows, piece_a], b.pieces[columns, piece_b])
+            shared[where] += sign * area
+    return shared
+
+
+def _cross(u: Tensor, v: Tensor) -> Tensor:
     """Return the cross products (...) of vectors (..., 2)."""
     return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
 
 
-def _signed_areas(polygons: np.ndarray) -> np.ndarray:
+def _signed_areas(polygons: Tensor) -> Tensor:
     """Return the areas (...) of polygons (..., K, 2), positive from x towards y."""
-    local = polygons - polygons[..., :1, :]  # products of large coordinates would lose digits
-    return _cross(local, np.roll(local, -1, axis=-2)).sum(axis=-1) / 2
+    local = polygons - polygons[..., :1, :]  # large coordinates would cost digits
+    return _cross(local, local.roll(-1, dims=-2)).sum(dim=-1) / 2
 
 
-def _shared_area(subject: np.ndarray, window: np.ndarray) -> np.ndarray:
+def _shared_area(subject: Tensor, window: Tensor) -> Tensor:
     """Return the area (P,) of the intersection of convex quadrilaterals of positive sense.
 
-    The subject is cut along each side of the window (Sutherland and Hodgman, 1974).
+    Each side of the window in turn cuts off what lies outside it (Sutherland and Hodgman, 1974).
 
     Args:
         subject, window: (P, 4, 2).
     """
     origin = window[:, :1]
-    points = np.zeros((len(subject), _MAX_CORNERS, 2))
-    points[:, :4], window = subject - origin, window - origin
-    count = np.full(len(subject), 4)
+    points, window = subject - origin, window - origin
+    count = torch.full((len(subject),), 4, device=subject.device)
     for side in range(4):
         start, end = window[:, side, None], window[:, (side + 1) % 4, None]
         points, count = _cut(points, count, start, end - start)
-    return np.maximum(_signed_areas(points), 0)
+    return _signed_areas(points).clamp(min=0)
 
 
-def _cut(
-    points: np.ndarray, count: np.ndarray, start: np.ndarray, direction: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut each polygon along a line and keep the part on the line's positive side.
+def _cut(points: Tensor, count: Tensor, start: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut polygons along lines and keep what lies on the positive side.
 
     Args:
-        points: (P, K, 2), of which the first `count` per row are the polygon's corners.
+        points: (P, K, 2), the first `count` of each row are its corners.
         count: (P,).
-        start, direction: (P, 1, 2), a point on each line and its direction.
+        start, direction: (P, 1, 2) of the lines.
 
     Returns:
-        the new points (unused ones repeat the first) and counts, of the same shapes.
+        Points (P, K + 1, 2), the unused ones repeating the first, and counts: a line cuts a convex
+        polygon at two places at most.
     """
-    index = np.arange(points.shape[1])
+    room = points.shape[1] + 1
+    index = torch.arange(room - 1, device=points.device)
     used = index < count[:, None]
-    following = np.where(index + 1 < count[:, None], index + 1, 0)  # [P, K]
+    following = torch.where(index + 1 < count[:, None], index + 1, 0)  # [P, K]
     distance = _cross(direction, points - start)
-    next_distance = np.take_along_axis(distance, following, axis=1)
-    next_points = np.take_along_axis(points, following[..., None], axis=1)
+    next_distance = distance.gather(1, following)
+    next_points = points.gather(1, following[..., None].expand_as(points))
     stays = used & (distance >= 0)
     crosses = used & ((distance >= 0) != (next_distance >= 0))
-    share = distance / np.where(crosses, distance - next_distance, 1)
+    share = distance / torch.where(crosses, distance - next_distance, 1.0)
     crossings = points + (next_points - points) * share[..., None]
 
-    emitted = stays.astype(np.int64) + crosses
-    count = np.minimum(emitted.sum(axis=1), points.shape[1])
-    place = np.minimum(emitted.cumsum(axis=1) - emitted, points.shape[1] - 1)
-    new = np.zeros_like(points)
-    row, column = np.nonzero(stays)
-    new[row, place[row, column]] = points[row, column]
-    row, column = np.nonzero(crosses)
-    after = np.minimum(place[row, column] + stays[row, column], points.shape[1] - 1)
-    new[row, after] = crossings[row, column]
-    return np.where((index < count[:, None])[..., None], new, new[:, :1]), count
-
-
-def masks_to_corners(
-    mask_probs: np.ndarray, boxes_xyxy: np.ndarray, threshold: float = 0.5
-) -> np.ndarray:
-    """Return the smallest oriented box around the largest part of each mask.
-
-    The outline is computed on the M x M cells of the mask and scaled to the box, so that no mask
-    of the image's size is needed.
-
-    Args:
-        mask_probs: (N, M, M) probabilities over the boxes.
-        boxes_xyxy: (N, 4) in the BoxList convention, both ends included.
-        threshold: least probability of a pixel that belongs to the object.
-
-    Returns:
-        (N, 4, 2) float64; the corners of the upright box where a mask is empty.
-    """
-    mask_probs = np.asarray(mask_probs, dtype=np.float32)
-    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-    x1, y1, x2, y2 = boxes[:, 0], boxes[:, 1], boxes[:, 2] + 1, boxes[:, 3] + 1
-    corners = np.stack([x1, y1, x2, y1, x2, y2, x1, y2], axis=1).reshape(-1, 4, 2)
-    for number, probs in enumerate(mask_probs):
-        outline = _outline(probs, threshold)
-        if len(outline) < 3:
-            continue
-        start = corners[number, 0]
-        scale = (corners[number, 2] - start) / probs.shape[::-1]
-        rectangle = cv2.minAreaRect((outline * scale).astype(np.float32))
-        corners[number] = cv2.boxPoints(rectangle) + start
-    return corners
-
-
-def _outline(probs: np.ndarray, threshold: float) -> np.ndarray:
-    """Return points (K, 2) on the outline of a mask's largest part, in cells from its top left.
-
-    The outline passes where the probability, interpolated linearly between the centres of
-    neighbouring cells, equals the threshold. Outside the mask it is 0, and the points are clipped
-    to the mask, so that the outline of a full mask is the mask's border.
-    """
-    padded = np.pad(probs, 1)
-    parts, labels, stats, _ = cv2.connectedComponentsWithStats(
-        (padded >= threshold).astype(np.uint8), connectivity=8
-    )
-    if parts < 2:
-        return np.empty((0, 2))
-    part = labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    outline = []
-    for step in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-        outside = np.roll(padded, (-step[0], -step[1]), axis=(0, 1))
-        rows, columns = np.nonzero(part & (outside < threshold))
-        inside_value, outside_value = padded[rows, columns], outside[rows, columns]
-        share = (inside_value - threshold) / (inside_value - outside_value)
-        outline.append(np.stack([columns + share * step[1], rows + share * step[0]], axis=1))
-    # index 1 of the padded mask is the first cell, whose centre is 0.5 cells from the border
-    return np.clip(np.concatenate(outline) - 0.5, 0, probs.shape[0])
+    emitted = stays.long() + crosses.long()
+    place = emitted.cumsum(dim=1) - emitted
+    # what is not emitted goes to a place behind the others, which is then cut off
+    new = points.new_zeros(len(points), room + 1, 2)
+    for wanted, at, values in ((stays, place, points), (crosses, place + stays, crossings)):
+        at = torch.where(wanted, at, room).clamp(max=room)
+        new.scatter_(1, at[..., None].expand_as(values), values)
+    count = emitted.sum(dim=1).clamp(max=room)
+    filled = torch.arange(room, device=points.device) < count[:, None]
+    return torch.where(filled[..., None], new[:, :room], new[:, :1]), count

@@ -1,0 +1,123 @@
+"""RoIAlign in rotated boxes, over all levels of a pyramid at once.
+
+A cell of the pooled grid averages samples, and a sample is the bilinear mean of four pixels, so
+that a cell is a weighted sum of a few rows of a table that holds the pixels of all levels: one
+`embedding_bag` gathers and adds them, and its gradient scatters back.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SAMPLES = 2  # along each side of a cell
+
+
+def roi_align_rotated(
+    features: Sequence[Tensor], rois: Tensor, levels: Tensor, output_size: int, scales: Tensor
+) -> Tensor:
+    """Pool features inside rotated boxes ("aligned": pixel i covers i .. i + 1).
+
+    Args:
+        features: maps [N, C, H, W], one per level.
+        rois: [R, 6], rows of (image index, cx, cy, w, h, angle) in edges of image pixels; the angle
+            is clockwise on the screen.
+        levels: int64 [R], the level that each box is pooled from.
+        output_size: side of the pooled grid, cells.
+        scales: [levels], feature pixels / image pixels.
+
+    Returns:
+        [R, C, output_size, output_size], rows along the boxes' h and columns along their w. What
+        lies more than a pixel outside a map counts as 0.
+    """
+    channels = features[0].shape[1]
+    table = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in features])
+    sizes = [level.shape for level in features]
+    heights, widths = (torch.tensor([s[k] for s in sizes], device=rois.device) for k in (2, 3))
+    pixels = torch.tensor([n * h * w for n, _, h, w in sizes], device=rois.device)
+    starts = pixels.cumsum(0) - pixels
+    height, width = heights[levels], widths[levels]
+    first = starts[levels] + rois[:, 0].long() * height * width
+
+    x, y = _sample_points(rois[:, 1:], scales.to(rois)[levels], output_size).unbind(-1)  # [R, K, S]
+    left, right, x_share, x_valid = _neighbours(x, width[:, None, None])
+    upper, lower, y_share, y_valid = _neighbours(y, height[:, None, None])
+    rows, weights = [], []
+    for row, row_share in ((upper, 1 - y_share), (lower, y_share)):
+        for column, column_share in ((left, 1 - x_share), (right, x_share)):
+            rows.append(first[:, None, None] + row * width[:, None, None] + column)
+            weights.append(row_share * column_share)
+    inside = (x_valid & y_valid).to(x_share.dtype) / SAMPLES**2
+    index = torch.cat(rows, dim=2).flatten(0, 1)  # [R * K, 4 * S]
+    weight = (torch.cat(weights, dim=2) * inside.repeat(1, 1, 4)).flatten(0, 1).to(table.dtype)
+    pooled = F.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
+    shape = (len(rois), output_size, output_size, channels)
+    return pooled.view(shape).permute(0, 3, 1, 2)
+
+
+def _sample_points(boxes: Tensor, scales: Tensor, output_size: int) -> Tensor:
+    """Return where the cells are sampled, [R, cells, samples, 2] xy in their level's pixels."""
+    steps = output_size * SAMPLES
+    place = (torch.arange(steps, device=boxes.device, dtype=boxes.dtype) + 0.5) / steps - 0.5
+    v, u = torch.meshgrid(place, place, indexing="ij")  # shares of h and of w, from the centre
+    grid = torch.stack([u, v], dim=-1).view(output_size, SAMPLES, output_size, SAMPLES, 2)
+    u, v = grid.transpose(1, 2).reshape(-1, SAMPLES**2, 2).unbind(-1)  # [cells, samples]
+    center, size = boxes[:, :2] * scales[:, None] - 0.5, boxes[:, 2:4] * scales[:, None]
+    across = u * size[:, 0, None, None]  # [R, cells, samples]
+    down = v * size[:, 1, None, None]
+    cos, sin = (f(boxes[:, 4])[:, None, None] for f in (torch.cos, torch.sin))
+    points = torch.stack([across * cos - down * sin, across * sin + down * cos], dim=-1)
+    return points + center[:, None, None]
+
+
+def _neighbours(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the pixels before and after each place, the share of the latter, and what counts.
+
+    Args:
+        place: coordinates of samples; pixel i has its centre at i.
+        length: of the map along this axis, broadcastable to `place`.
+    """
+    valid = (place >= -1) & (place <= length)
+    inside = torch.minimum(place.clamp(min=0), (length - 1).to(place.dtype))
+    before = inside.floor()
+    after = torch.minimum(before.long() + 1, length - 1)
+    return before.long(), after, inside - before, valid
+
+
+class ROIAlignRotated(nn.Module):
+    """Pool from the pyramid level that suits each rotated box.
+
+    A box of sqrt(w * h) below 112 pixels is pooled from the first level, below 224 from the second,
+    and so on.
+
+    Args:
+        output_size: side of the pooled grid, cells.
+        scales: feature pixels / image pixels of each level, each half of the one before.
+    """
+
+    def __init__(self, output_size: int, scales: Sequence[float]) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self.register_buffer("scales", torch.tensor(scales), persistent=False)
+
+    def map_levels(self, boxes: Tensor) -> Tensor:
+        """Return the level [R] int64 of each rotated box [R, 5]."""
+        side = (boxes[:, 2] * boxes[:, 3]).sqrt()
+        return torch.log2(side / 56 + 1e-6).floor().clamp(0, len(self.scales) - 1).long()
+
+    def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        """Pool.
+
+        Args:
+            features: maps [N, C, H, W], one per level; those beyond `scales` are not used.
+            boxes: rotated boxes [R, 5] per image.
+
+        Returns:
+            [sum of R, C, output_size, output_size], in the order of the boxes.
+        """
+        image = [box.new_full((len(box), 1), float(k)) for k, box in enumerate(boxes)]
+        rois = torch.cat([torch.cat(image), torch.cat(list(boxes))], dim=1)
+        levels = self.map_levels(rois[:, 1:])
+        used = list(features)[: len(self.scales)]
+        return roi_align_rotated(used, rois, levels, self.output_size, self.scales)
