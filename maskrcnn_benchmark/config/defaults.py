@@ -138,6 +138,11 @@ _C.MODEL.RPN.RPN_HEAD = "SingleConvRPNHead"  # key in registry.RPN_HEADS
 _C.MODEL.RPN.STRADDLE_THRESH = 0
 _C.MODEL.RPN.USE_FPN = False  # anchors on every level of the pyramid
 
+# Oriented boxes
+_C.MODEL.ORIENTED = CN()
+# "": upright boxes; "oriented_rcnn" (Xie et al., 2021) or "gliding_vertex" (Xu et al., 2020)
+_C.MODEL.ORIENTED.METHOD = ""
+
 # What the heads share
 _C.MODEL.ROI_HEADS = CN()
 _C.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = 512  # proposals sampled per image for the loss

@@ -34,6 +34,8 @@ def match_boxes(
     high: float,
     low: float,
     allow_low_quality: bool,
+    least_low_quality: float = 0.0,
+    low_quality_takes_own: bool = False,
 ) -> torch.Tensor:
     """Match boxes with ground truth without their whole IoU matrix (see Matcher).
 
@@ -41,7 +43,7 @@ def match_boxes(
         gt_xyxy: (N, 4) ground-truth boxes on the same device as the others.
         boxes_xyxy: (M, 4) anchors or proposals, in any order.
         high, low: thresholds of the Matcher.
-        allow_low_quality: also give each ground truth the boxes that it overlaps most.
+        allow_low_quality, least_low_quality, low_quality_takes_own: as Matcher takes them.
 
     Returns:
         (M,) int64: index of the ground truth, -1 below `low`, -2 from `low` to `high`.
@@ -51,10 +53,14 @@ def match_boxes(
     if count == 0 or len(gt_xyxy) == 0:
         return matches
     with one_thread(boxes_xyxy.device):
-        for order, best in _best_of_all(gt_xyxy, boxes_xyxy, allow_low_quality):
-            chosen = best.forced & allow_low_quality | (best.value >= high)
+        least = least_low_quality if allow_low_quality else None
+        for order, best in _best_of_all(gt_xyxy, boxes_xyxy, least):
+            is_forced = best.forced >= 0
+            index = best.index
+            if low_quality_takes_own:
+                index = torch.where(is_forced, best.forced, index)
             negative = torch.where(best.value < low, -1, -2)
-            matches[order] = torch.where(chosen, best.index, negative)
+            matches[order] = torch.where(is_forced | (best.value >= high), index, negative)
     return matches
 
 
@@ -64,45 +70,53 @@ class _Best:
 
     value: torch.Tensor  # [M] best IoU
     index: torch.Tensor  # [M] int64, the first ground truth with it
-    forced: torch.Tensor  # [M] bool, one that some ground truth overlaps most
+    forced: torch.Tensor  # [M] int64, the last ground truth that overlaps no box more; -1: none
 
 
 def _best_of_all(
-    gt: torch.Tensor, boxes: torch.Tensor, with_forced: bool
+    gt: torch.Tensor, boxes: torch.Tensor, least: float | None
 ) -> Iterator[tuple[Any, _Best]]:
     """Yield, for parts of the boxes, their indices and their best ground truth.
 
     What is yielded later for a box counts.
+
+    Args:
+        least: the IoU that a ground truth's best must reach to force a box; None: none is forced.
     """
     policy = get_policy()
     step_bytes = policy.step_bytes(boxes.device)
     if len(boxes) * len(gt) * PAIR_BYTES <= step_bytes:
-        yield slice(None), _best_dense(gt, boxes, step_bytes)
+        yield slice(None), _best_dense(gt, boxes, least, step_bytes)
         return
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     regular = box_areas(boxes).isfinite() & (sides >= 0).all(dim=1)
     order = _spatial_order(boxes, regular)
     nearby = torch.where(regular[:, None], boxes, _far_away(boxes))[order]
     blocks = _Blocks(nearby, policy.list_bytes(), step_bytes)
-    irregular = blocks.compare(gt, with_forced, (~regular).sum())
+    irregular = blocks.compare(gt, least, (~regular).sum())
     yield order, blocks.best(len(order))
     if irregular:
         # such a box overlaps nothing, but its IoU may be NaN, which is worse than 0
         last = order[-irregular:]
-        yield last, _best_dense(gt, boxes[last], step_bytes)
+        yield last, _best_dense(gt, boxes[last], least, step_bytes)
 
 
-def _best_dense(gt: torch.Tensor, boxes: torch.Tensor, step_bytes: int) -> _Best:
+def _best_dense(
+    gt: torch.Tensor, boxes: torch.Tensor, least: float | None, step_bytes: int
+) -> _Best:
     """Work out all pairs, some rows of the matrix at a time."""
     value = boxes.new_full((len(boxes),), -float("inf"))
     index = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
-    forced = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    forced = torch.full_like(index, -1)
     rows = max(1, step_bytes // (PAIR_BYTES * len(boxes)))
     for top in range(0, len(gt), rows):
         iou = pairwise_iou(gt[top : top + rows], boxes)
         iou.masked_fill_(iou.isnan(), -float("inf"))
         row_best = iou.amax(dim=1, keepdim=True)
-        forced |= ((iou == row_best) & (row_best > 0)).any(dim=0)
+        if least is not None:
+            is_best = (iou == row_best) & (row_best > 0) & (row_best >= least)
+            row = torch.arange(top, top + len(iou), device=iou.device)[:, None]
+            forced = torch.maximum(forced, torch.where(is_best, row, -1).amax(dim=0))
         block_value, block_index = iou.max(dim=0)
         index = torch.where(block_value > value, block_index + top, index)
         value = torch.max(value, block_value)
@@ -154,7 +168,7 @@ class _Blocks:
         shape = self.boxes.shape[:2]
         self.value = boxes.new_zeros(shape)
         self.index = torch.zeros(shape, dtype=torch.int64, device=boxes.device)
-        self.times_forced = torch.zeros(shape, dtype=torch.int32, device=boxes.device)
+        self.forced = torch.full_like(self.index, -1)
         self.step_pairs = max(1, step_bytes // (PAIR_BYTES * _BLOCK))
         self.step_hulls = max(1, step_bytes // (PAIR_BYTES * len(self.hulls)))
         # so few at once that all may touch all blocks, and that a block takes its own in one step
@@ -162,15 +176,14 @@ class _Blocks:
 
     def best(self, count: int) -> _Best:
         """Return what the first `count` boxes know, which leaves out the padding."""
-        all_of = (self.value, self.index, self.times_forced > 0)
-        return _Best(*(v.view(-1)[:count] for v in all_of))
+        return _Best(*(v.view(-1)[:count] for v in (self.value, self.index, self.forced)))
 
-    def compare(self, gt: torch.Tensor, with_forced: bool, number: torch.Tensor) -> int:
+    def compare(self, gt: torch.Tensor, least: float | None, number: torch.Tensor) -> int:
         """Compare with ground truth (N, 4), N > 0.
 
         Args:
             gt: boxes of any kind.
-            with_forced: also find the boxes that each overlaps most.
+            least: as in _best_of_all.
             number: what else the caller wants to know from the device, a scalar.
 
         Returns:
@@ -183,8 +196,8 @@ class _Blocks:
             part = torch.cat([gt[first : first + self.most_gt], far_away])
             pairs, fetched = self._touching(part[:-1], number)
             pair_best = self._compare_pairs(part, pairs, first)
-            if with_forced:
-                self._count_forced(part, pairs, pair_best)
+            if least is not None:
+                self._force(part, pairs, pair_best, first, least)
         return fetched
 
     def _touching(self, gt: torch.Tensor, number: torch.Tensor) -> tuple["_Pairs", int]:
@@ -240,14 +253,17 @@ class _Blocks:
             yield pairs.order[done:after], width
             done = after
 
-    def _count_forced(self, gt: torch.Tensor, pairs: "_Pairs", pair_best: torch.Tensor) -> None:
-        """Count for each box the ground truths whose best IoU is that with this box."""
+    def _force(
+        self, gt: torch.Tensor, pairs: "_Pairs", pair_best: torch.Tensor, first: int, least: float
+    ) -> None:
+        """Note the last ground truth whose best IoU is that with a box, for each box."""
         best = pair_best.new_zeros(len(gt)).scatter_reduce_(0, pairs.row, pair_best, "amax")
-        top = ((pair_best == best[pairs.row]) & (pair_best > 0)).nonzero().squeeze(1)
-        for some in top.split(self.step_pairs):
-            ids = pairs.block[some]
-            iou = pairwise_iou(gt[pairs.row[some], None], self.boxes[ids]).squeeze(1)  # [p, K]
-            self.times_forced.index_add_(0, ids, (iou == pair_best[some, None]).int())
+        is_top = (pair_best == best[pairs.row]) & (pair_best > 0) & (pair_best >= least)
+        for some in is_top.nonzero().squeeze(1).split(self.step_pairs):
+            ids, row = pairs.block[some], pairs.row[some]
+            iou = pairwise_iou(gt[row, None], self.boxes[ids]).squeeze(1)  # [p, K]
+            forced = torch.where(iou == pair_best[some, None], row[:, None] + first, -1)
+            self.forced.scatter_reduce_(0, ids[:, None].expand_as(forced), forced, "amax")
 
 
 @dataclass

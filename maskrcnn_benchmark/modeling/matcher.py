@@ -15,7 +15,7 @@ from maskrcnn_benchmark.structures.crowd import get_policy
 _logger = logging.getLogger(__name__)
 _warned: set[str | None] = set()
 _checked: WeakSet[BoxList] = WeakSet()
-_BYTES_PER_PAIR = 6  # a row block of set_low_quality_matches_: a float and two bools
+_BYTES_PER_PAIR = 16  # a row block of set_low_quality_matches_: a float, bools, an index
 
 
 class Matcher:
@@ -26,6 +26,9 @@ class Matcher:
         low_threshold: below this it is background; from here to `high_threshold` it is neither.
         allow_low_quality_matches: each ground truth also gets the predictions that it overlaps
             most (ties included), however little that is, if at all.
+        least_low_quality: those only where that is at least this much.
+        low_quality_takes_own: such a prediction takes the ground truth that overlaps it most of
+            all predictions (the last of several), instead of the one that it overlaps most itself.
 
     Raises:
         ValueError: low_threshold is above high_threshold.
@@ -35,7 +38,12 @@ class Matcher:
     BETWEEN_THRESHOLDS = -2
 
     def __init__(
-        self, high_threshold: float, low_threshold: float, allow_low_quality_matches: bool = False
+        self,
+        high_threshold: float,
+        low_threshold: float,
+        allow_low_quality_matches: bool = False,
+        least_low_quality: float = 0.0,
+        low_quality_takes_own: bool = False,
     ) -> None:
         if low_threshold > high_threshold:
             raise ValueError(
@@ -45,6 +53,8 @@ class Matcher:
         self.high_threshold = high_threshold
         self.low_threshold = low_threshold
         self.allow_low_quality_matches = allow_low_quality_matches
+        self.least_low_quality = least_low_quality
+        self.low_quality_takes_own = low_quality_takes_own
 
     def __call__(self, match_quality_matrix: torch.Tensor) -> torch.Tensor:
         """Match by a matrix of qualities.
@@ -91,15 +101,19 @@ class Matcher:
         step = rows
         if crowd:
             step = max(1, policy.list_bytes() // (_BYTES_PER_PAIR * max(1, columns)))
-        wanted = torch.zeros(columns, dtype=torch.bool, device=device)
+        forced = torch.full((columns,), -1, dtype=torch.int64, device=device)
         for top in range(0, rows if columns else 0, step):
             block = match_quality_matrix[top : top + step].to(device)
             best = block.amax(dim=1, keepdim=True)  # [n, 1]
             if best.isnan().any():
                 block = _without_nan(block)
                 best = block.amax(dim=1, keepdim=True)
-            wanted |= ((block == best) & (best > 0)).any(dim=0)
-        matches.copy_(torch.where(wanted.to(matches.device), all_matches, matches))
+            is_best = (block == best) & (best > 0) & (best >= self.least_low_quality)
+            row = torch.arange(top, top + len(block), device=device)[:, None]
+            forced = torch.maximum(forced, torch.where(is_best, row, -1).amax(dim=0))
+        forced = forced.to(matches.device)
+        index = forced if self.low_quality_takes_own else all_matches
+        matches.copy_(torch.where(forced >= 0, index, matches))
 
     def match(self, target: BoxList, boxes: BoxList) -> torch.Tensor:
         """Match boxes with an image's ground truth, in bounded memory (MODEL.CROWD).
@@ -128,8 +142,11 @@ class Matcher:
     def _match_valid(self, target: BoxList, boxes: BoxList) -> torch.Tensor:
         mode = get_policy().mode
         if mode == "stream":
-            thresholds = (self.high_threshold, self.low_threshold, self.allow_low_quality_matches)
-            return match_boxes(target.bbox, boxes.bbox, *thresholds)
+            return match_boxes(
+                *(target.bbox, boxes.bbox, self.high_threshold, self.low_threshold),
+                *(self.allow_low_quality_matches, self.least_low_quality),
+                self.low_quality_takes_own,
+            )
         if mode == "off":
             return self(boxlist_iou(target, boxes))
         target, on_cpu = target.copy_with_fields([]).to("cpu"), boxes.copy_with_fields([]).to("cpu")

@@ -66,7 +66,7 @@ class BoxList:
         Raises:
             ValueError: the length is not the number of boxes.
         """
-        if field in GEOMETRIC_FIELDS:
+        if field in GEOMETRIC_FIELDS and isinstance(field_data, _PLAIN):
             field_data = torch.as_tensor(field_data)
         scalar = isinstance(field_data, (torch.Tensor, np.ndarray)) and field_data.ndim == 0
         has_length = hasattr(field_data, "__len__") and not scalar
@@ -135,7 +135,7 @@ class BoxList:
         """
 
         def change(name: str, value: Any) -> Any:
-            if name in GEOMETRIC_FIELDS:
+            if name in GEOMETRIC_FIELDS and isinstance(value, torch.Tensor):
                 return move_points(value)
             return value if isinstance(value, _PLAIN) else move_object(value)
 

@@ -131,7 +131,9 @@ def _suppressing_pairs(
 
 
 def _tensor(values: np.ndarray | Tensor) -> Tensor:
-    return torch.as_tensor(values, dtype=torch.float64)
+    if isinstance(values, Tensor):
+        return values.double()
+    return torch.from_numpy(np.array(values, dtype=np.float64))
 
 
 def _greedy(count: int, pairs: np.ndarray) -> np.ndarray:
@@ -144,9 +146,9 @@ def _greedy(count: int, pairs: np.ndarray) -> np.ndarray:
     better, worse = pairs[:, np.argsort(pairs[0], kind="stable")]
     alive = np.ones(count, dtype=bool)
     starts = np.flatnonzero(np.diff(better, prepend=-1))
-    for start, end in zip(starts, np.append(starts[1:], len(better)), strict=False):
+    for start, dropped in zip(starts, np.split(worse, starts)[1:], strict=True):
         if alive[better[start]]:
-            alive[worse[start:end]] = False
+            alive[dropped] = False
     return np.flatnonzero(alive)
 
 

@@ -109,6 +109,16 @@ def _check_settings(cfg: CfgNode, f: str, body: _Body, mean: list[float], std: l
         "MODEL.RESNETS.STEM_FUNC": ("StemWithFixedBatchNorm", resnets.STEM_FUNC),
         "MODEL.RESNETS.TRANS_FUNC": ("BottleneckWithFixedBatchNorm", resnets.TRANS_FUNC),
     }
+    refuse_other_settings(f, needed)
+
+
+def refuse_other_settings(f: str, needed: dict[str, tuple[Any, Any]]) -> None:
+    """Raise ValueError where settings are not those that weights were trained with.
+
+    Args:
+        f: the weights, for the message.
+        needed: the setting's key -> (expected, got).
+    """
     wrong = [
         f"{key}: expected {expected}, got {got}"
         for key, (expected, got) in needed.items()

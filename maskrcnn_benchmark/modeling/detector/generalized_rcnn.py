@@ -6,6 +6,7 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
 
 from ..backbone import build_backbone
+from ..oriented_targets import to_oriented_targets
 from ..roi_heads.roi_heads import build_roi_heads
 from ..rpn.rpn import build_rpn
 
@@ -18,6 +19,7 @@ class GeneralizedRCNN(nn.Module):
         self.backbone = build_backbone(cfg)
         self.rpn = build_rpn(cfg, self.backbone.out_channels)
         self.roi_heads = build_roi_heads(cfg, self.backbone.out_channels)
+        self.is_oriented = cfg.MODEL.ORIENTED.METHOD != ""
 
     def forward(
         self, images: ImageList | list[Tensor] | Tensor, targets: list[BoxList] | None = None
@@ -38,6 +40,8 @@ class GeneralizedRCNN(nn.Module):
         """
         if self.training and targets is None:
             raise ValueError("a model in training mode needs targets; call model.eval() to detect")
+        if self.training and self.is_oriented:
+            targets = to_oriented_targets(targets)
         images = to_image_list(images)
         features = self.backbone(images.tensors)
         result, losses = self.rpn(images, features, targets)

@@ -5,8 +5,10 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 from .box_head.box_head import build_roi_box_head
+from .gliding_vertex_head.gliding_vertex_head import GlidingVertexHead
 from .keypoint_head.keypoint_head import build_roi_keypoint_head
 from .mask_head.mask_head import build_roi_mask_head
+from .oriented_box_head.oriented_box_head import OrientedBoxHead
 
 
 class CombinedROIHeads(nn.ModuleDict):
@@ -78,6 +80,14 @@ class CombinedROIHeads(nn.ModuleDict):
         return detections
 
 
+# by MODEL.ORIENTED.METHOD
+_BOX_HEADS = {
+    "": build_roi_box_head,
+    "oriented_rcnn": OrientedBoxHead,
+    "gliding_vertex": GlidingVertexHead,
+}
+
+
 def build_roi_heads(cfg, in_channels: int) -> CombinedROIHeads | None:
     """Build the heads; None for a model of proposals only.
 
@@ -91,7 +101,7 @@ def build_roi_heads(cfg, in_channels: int) -> CombinedROIHeads | None:
                 "MODEL.RETINANET_ON leave out: set it to False"
             )
         return None
-    heads = [("box", build_roi_box_head(cfg, in_channels))]
+    heads = [("box", _BOX_HEADS[cfg.MODEL.ORIENTED.METHOD](cfg, in_channels))]
     if cfg.MODEL.MASK_ON:
         heads.append(("mask", build_roi_mask_head(cfg, in_channels)))
     if cfg.MODEL.KEYPOINT_ON:

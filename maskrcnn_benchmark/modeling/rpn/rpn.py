@@ -11,6 +11,7 @@ from maskrcnn_benchmark.structures.image_list import ImageList
 from .anchor_generator import make_anchor_generator
 from .inference import make_rpn_postprocessor
 from .loss import make_rpn_loss_evaluator
+from .oriented.oriented_rpn import OrientedRPNModule
 from .retinanet.retinanet import build_retinanet
 from .utils import same_size_conv
 
@@ -108,4 +109,6 @@ def build_rpn(cfg, in_channels: int) -> nn.Module:
     """Build the proposal network or, with MODEL.RETINANET_ON, RetinaNet in its place."""
     if cfg.MODEL.RETINANET_ON:
         return build_retinanet(cfg, in_channels)
+    if cfg.MODEL.ORIENTED.METHOD == "oriented_rcnn":
+        return OrientedRPNModule(cfg, in_channels)
     return RPNModule(cfg, in_channels)
