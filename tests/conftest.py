@@ -1,13 +1,19 @@
 """Fixtures that several test files share."""
 
+import functools
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import patch_series
 import pytest
+import torch
 from made_cityscapes import make_cityscapes
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED_DATA = SHARED / "data"
+ORIENTED = SHARED / "upstream" / "oriented"
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +22,33 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+class Figures:
+    """Arrays and numbers of a public detector, run once on random weights.
+
+    Args:
+        name: "oriented_rcnn" (mmrotate 0.3.4) or "gliding_vertex".
+    """
+
+    def __init__(self, name: str) -> None:
+        self.numbers = json.loads((ORIENTED / f"{name}.json").read_text())
+        self._arrays = np.load(ORIENTED / f"{name}.npz")
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return torch.from_numpy(self._arrays[name])
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the weights by the original's names."""
+        return {name[3:]: self[name] for name in self._arrays.files if name.startswith("sd/")}
+
+
+@pytest.fixture(scope="session")
+def figures():
+    """A function that gives the Figures of a detector; the test is skipped where there are none."""
+    if not ORIENTED.is_dir():
+        pytest.skip(f"no figures at {ORIENTED}")
+    return functools.cache(Figures)
 
 
 @pytest.fixture(scope="session")

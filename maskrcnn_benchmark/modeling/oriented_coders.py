@@ -18,6 +18,7 @@ from maskrcnn_benchmark.structures.rotated_boxes import (
 
 LARGEST_LOG_RATIO = abs(math.log(16 / 1000))  # of a side: no box is 62.5 times its reference's
 _UPRIGHT_PX = 0.1
+_UPRIGHT_SHARE = 0.025  # of the shorter side: a tolerance must be small beside the box
 
 
 class MidpointOffsetCoder:
@@ -76,15 +77,16 @@ class MidpointOffsetCoder:
 def _touching_points(boxes: Tensor) -> Tensor:
     """Return x of the top vertex and y of the right one, from the centre, (N, 2).
 
-    A box whose sides are all within 0.1 pixel of upright has two vertices on each side of its
+    A box whose sides are all within 0.1 pixel of upright (less for one thinner than 4) has two vertices on each side of its
     upright box: the right one of the upper two and the lower one of the right two are taken. Where
     only one pair of sides is that close (a slender box), its vertices are told apart all the same;
     mixing both rules would give a code that no rectangle has.
     """
     x, y = (rotated_to_corners(boxes) - boxes[:, None, :2]).unbind(dim=2)  # [N, 4] each
     below_top, left_of_right = y - y.amin(dim=1, keepdim=True), x.amax(dim=1, keepdim=True) - x
-    near = [(gap <= _UPRIGHT_PX).sum(dim=1) > 1 for gap in (below_top, left_of_right)]
-    tolerance = (near[0] & near[1])[:, None] * _UPRIGHT_PX
+    tolerance = (boxes[:, 3:4] * _UPRIGHT_SHARE).clamp(max=_UPRIGHT_PX)  # [N, 1]
+    near = [(gap <= tolerance).sum(dim=1, keepdim=True) > 1 for gap in (below_top, left_of_right)]
+    tolerance = tolerance * (near[0] & near[1])
     top_x = x.masked_fill(below_top > tolerance, -math.inf).amax(dim=1)
     right_y = y.masked_fill(left_of_right > tolerance, -math.inf).amax(dim=1)
     return torch.stack([top_x, right_y], dim=1)

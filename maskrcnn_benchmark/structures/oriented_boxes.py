@@ -279,11 +279,12 @@ def _cut(points: Tensor, count: Tensor, start: Tensor, direction: Tensor) -> tup
         start, direction: (P, 1, 2) of the lines.
 
     Returns:
-        Points (P, K + 1, 2), the unused ones repeating the first, and counts: a line cuts a convex
-        polygon at two places at most.
+        Points (P, K + 2, 2), the unused ones repeating the first, and counts. A line cuts a convex
+        polygon at two places, which makes one corner more; where a side lies along the line,
+        rounding can make two.
     """
-    room = points.shape[1] + 1
-    index = torch.arange(room - 1, device=points.device)
+    room = points.shape[1] + 2
+    index = torch.arange(points.shape[1], device=points.device)
     used = index < count[:, None]
     following = torch.where(index + 1 < count[:, None], index + 1, 0)  # [P, K]
     distance = _cross(direction, points - start)

@@ -99,7 +99,7 @@ def corners_to_rotated(corners: Tensor) -> Tensor:
 
 
 def le90(boxes: Tensor) -> Tensor:
-    """Return rotated boxes (..., 5) in the form le90: the same areas, w >= h, the angle in range."""
+    """Return the same rotated boxes (..., 5) in the form le90."""
     w, h, angle = boxes[..., 2], boxes[..., 3], boxes[..., 4]
     swap = w < h
     angle = normalize_angle(torch.where(swap, angle + math.pi / 2, angle))
