@@ -65,8 +65,9 @@ SHAPES = {
     "slender, nearly upright": lambda: near_upright(500),
     "square": lambda: torch.cat([(b := random_boxes(300))[:, :3], b[:, [2, 4]]], dim=1),
     "upright": lambda: random_boxes(100) * torch.tensor([1, 1, 1, 1, 0]),
-    "vertical": lambda: random_boxes(99) * torch.tensor([1, 1, 1, 1, 0])
-    + torch.tensor([0, 0, 0, 0, -math.pi / 2]),
+    "vertical": lambda: (
+        random_boxes(99) * torch.tensor([1, 1, 1, 1, 0]) + torch.tensor([0, 0, 0, 0, -math.pi / 2])
+    ),
 }
 
 

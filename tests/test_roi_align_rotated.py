@@ -104,7 +104,7 @@ def test_lower_precision(dtype):
 def test_levels_and_images():
     pooler = ROIAlignRotated(2, (0.25, 0.125, 0.0625))
     # sqrt(w h): 111 and 113 around the first limit of 112, 900 beyond the last level
-    boxes = torch.tensor([[80.0, 90, 111, 111, 0.3], [80, 90, 113, 113, 0.3], [80, 90, 900, 900, 0]])
+    boxes = torch.tensor([[80, 90, side, side, 0.3] for side in (111.0, 113, 900)])
     assert pooler.map_levels(boxes).tolist() == [0, 1, 2]
     # every level of every image holds its own number
     maps = [torch.zeros(2, 1, 64 >> k, 64 >> k) for k in range(4)]

@@ -7,7 +7,7 @@ import torch
 
 from maskrcnn_benchmark.dota.tiles import Window
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.oriented_boxes import masks_to_corners
+from maskrcnn_benchmark.structures.mask_corners import masks_to_corners
 
 
 @dataclass

@@ -77,10 +77,10 @@ class MidpointOffsetCoder:
 def _touching_points(boxes: Tensor) -> Tensor:
     """Return x of the top vertex and y of the right one, from the centre, (N, 2).
 
-    A box whose sides are all within 0.1 pixel of upright (less for one thinner than 4) has two vertices on each side of its
-    upright box: the right one of the upper two and the lower one of the right two are taken. Where
-    only one pair of sides is that close (a slender box), its vertices are told apart all the same;
-    mixing both rules would give a code that no rectangle has.
+    A box whose sides are all within 0.1 pixel of upright (less for one thinner than 4 pixels) has
+    two vertices on each side of its upright box: the right one of the upper two and the lower one
+    of the right two are taken. Where only one pair of sides is that close (a slender box), all
+    vertices are told apart: mixing both rules would give a code that no rectangle has.
     """
     x, y = (rotated_to_corners(boxes) - boxes[:, None, :2]).unbind(dim=2)  # [N, 4] each
     below_top, left_of_right = y - y.amin(dim=1, keepdim=True), x.amax(dim=1, keepdim=True) - x

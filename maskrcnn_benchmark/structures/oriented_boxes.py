@@ -4,9 +4,10 @@ Corners are (N, 4, 2) pixels, x right, y down, in either sense of rotation. They
 pixel indices (no + 1): an object that fills columns 3..12 spans x = 3 .. 13, and the BoxList box
 (3, 4, 12, 8) has the corners (3, 4), (13, 4), (13, 9), (3, 9).
 
-Labels of DOTA are any quadrilaterals. One that is not convex counts as its two triangles, with
-the sign of their sense of rotation, so that a self-crossing one counts as in DOTA's own kit.
-Computed in float64: nearly identical boxes get an overlap near 1, touching ones of 0.
+DOTA's labels are arbitrary quadrilaterals. One that is not convex is split into two triangles,
+whose areas have the sign of their sense of rotation; for quadrilaterals that cross themselves this
+gives the areas that DOTA's development kit computes. All is float64, so that nearly identical boxes
+get an IoU near 1.
 """
 
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ Array = TypeVar("Array", np.ndarray, Tensor)
 
 
 def corners_to_hbb(corners: np.ndarray) -> np.ndarray:
-    """Return the upright boxes (N, 4) x1 y1 x2 y2 around corners (N, 4, 2), edges like them."""
+    """Return the upright boxes (N, 4) x1 y1 x2 y2 around corners (N, 4, 2); both are edges."""
     corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
@@ -42,12 +43,12 @@ def oriented_iou(corners_a: Array, corners_b: Array) -> Array:
         corners_b: (M, 4, 2) of the same kind.
 
     Returns:
-        (N, M) float64 of that kind. Only pairs whose upright boxes overlap are computed; the rest
-        is 0.
+        (N, M) float64 of that kind, computed for the pairs whose upright boxes overlap; the others
+        are 0.
     """
     a, b = _Quads(_tensor(corners_a)), _Quads(_tensor(corners_b))
     iou = a.corners.new_zeros(len(a), len(b))
-    for rows, columns in _touching_pairs(a, b):
+    for rows, columns in _overlapping_pairs(a, b):
         iou[rows, columns] = _iou_of_pairs(a, rows, b, columns)
     return iou if isinstance(corners_a, Tensor) else iou.numpy()
 
@@ -66,7 +67,7 @@ def best_oriented_overlap(corners: Tensor, others: Tensor) -> tuple[Tensor, Tens
     a, b = _Quads(corners), _Quads(others)
     best = a.corners.new_zeros(len(a))
     index = torch.zeros(len(a), dtype=torch.int64, device=best.device)
-    for rows, columns in _touching_pairs(a, b):
+    for rows, columns in _overlapping_pairs(a, b):
         iou = _iou_of_pairs(a, rows, b, columns)
         value = torch.zeros_like(best).scatter_reduce_(0, rows, iou, "amax")
         is_best = (iou == value[rows]) & (iou > 0)
@@ -82,12 +83,14 @@ def best_oriented_overlap(corners: Tensor, others: Tensor) -> tuple[Tensor, Tens
 def oriented_nms(
     corners: Array, scores: Array, iou_threshold: float, groups: Array | None = None
 ) -> Array:
-    """Drop the boxes that overlap a better one.
+    """Apply greedy non-maximum suppression to oriented boxes.
+
+    The boxes are processed in blocks by falling score, so that memory is proportional to N.
 
     Args:
         corners: (N, 4, 2), arrays or tensors.
-        scores: (N,); among equals the first one goes first.
-        iou_threshold: a box whose IoU with a better kept one is above this is dropped.
+        scores: (N,); boxes of equal score keep their order.
+        iou_threshold: a box is dropped if its IoU with a kept box of higher score is above this.
         groups: (N,) integers; only boxes of one group suppress each other. None: all.
 
     Returns:
@@ -122,7 +125,7 @@ def _suppressing_pairs(
         better, worse: indices into them.
         group: as in oriented_nms, by falling score.
     """
-    for rows, columns in _touching_pairs(quads.take(better), quads.take(worse)):
+    for rows, columns in _overlapping_pairs(quads.take(better), quads.take(worse)):
         first, second = better[rows], worse[columns]
         wanted = (first < second) & (group[first] == group[second])
         where = wanted.nonzero().squeeze(1)
@@ -154,7 +157,8 @@ def _greedy(count: int, pairs: np.ndarray) -> np.ndarray:
 
 def _above(quads: "_Quads", first: Tensor, second: Tensor, iou_threshold: float) -> Tensor:
     """Return which pairs, indices into (P,), have an IoU above the threshold."""
-    # the overlap of the upright boxes bounds the polygons', where both are convex
+    # Two convex polygons overlap by at most the overlap of their upright boxes, which is quick to
+    # compute; polygons are clipped only where this bound leaves the question open.
     low = torch.maximum(quads.hbb[first, :2], quads.hbb[second, :2])
     high = torch.minimum(quads.hbb[first, 2:], quads.hbb[second, 2:])
     area, other = quads.area[first], quads.area[second]
@@ -167,10 +171,20 @@ def _above(quads: "_Quads", first: Tensor, second: Tensor, iou_threshold: float)
 
 
 class _Quads:
-    """Quadrilaterals as convex pieces, each with a sign.
+    """Quadrilaterals, each as two convex pieces with a sign.
+
+    A convex quadrilateral is its own first piece, and its second piece has no area; any other is
+    two triangles. The sum of sign times area over the pieces is the quadrilateral's area.
 
     Args:
         corners: (N, 4, 2).
+
+    Attributes:
+        hbb: (N, 4) upright boxes x1 y1 x2 y2.
+        convex: (N,) bool.
+        area: (N,) square pixels.
+        pieces: (N, 2, 4, 2) corners of the pieces, in the positive sense (from x towards y).
+        signs: (N, 2) 1, -1, or 0 for a piece without area.
     """
 
     def __init__(self, corners: Tensor) -> None:
@@ -193,14 +207,14 @@ class _Quads:
         return len(self.area)
 
     def take(self, index: Tensor) -> "_Quads":
-        """Return some of them."""
+        """Return the quadrilaterals at the positions `index`."""
         new = object.__new__(_Quads)
         for name, value in vars(self).items():
             setattr(new, name, value[index])
         return new
 
 
-def _touching_pairs(a: _Quads, b: _Quads) -> Iterator[tuple[Tensor, Tensor]]:
+def _overlapping_pairs(a: _Quads, b: _Quads) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the pairs (P,), (P,) whose upright boxes overlap, in parts of bounded size.
 
     The columns, b's, come in rising blocks for each block of rows.

@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
+from maskrcnn_benchmark.layers.nms import nms_per_group
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import DetectionLimit
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -82,7 +82,7 @@ class GlidingVertexPostProcessor(nn.Module):
         labels = flat % num_classes
         found.add_field("labels", labels)
         edges = boxlist_to_edges(found.bbox)
-        keep = batched_nms(edges, found.get_field("scores"), labels, self.nms)
+        keep = nms_per_group(edges, found.get_field("scores"), labels, self.nms)
         found = self._limit(found[keep], self.detections_per_img)
         return found.clip_to_image(remove_empty=False)
 

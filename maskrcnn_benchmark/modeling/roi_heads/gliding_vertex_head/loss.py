@@ -10,7 +10,7 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 )
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.utils import check_labels
+from maskrcnn_benchmark.modeling.utils import object_rows
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 from ..box_head.loss import FastRCNNLossComputation
@@ -56,8 +56,7 @@ class GlidingVertexLoss(FastRCNNLossComputation):
             torch.cat([boxes.get_field(name) for boxes in self._proposals])
             for name in ("labels", "regression_targets", "vertices", "ratios")
         )
-        check_labels(labels, logits.shape[1] - 1, "MODEL.ROI_BOX_HEAD.NUM_CLASSES")
-        positive = (labels > 0).nonzero().squeeze(1)
+        positive = object_rows(labels, logits.shape[1] - 1, "MODEL.ROI_BOX_HEAD.NUM_CLASSES")
         label, count = labels[positive], max(len(labels), 1)
         losses = {"loss_classifier": F.cross_entropy(logits, labels, reduction="sum") / count}
         names = ("loss_box_reg", "loss_fix_reg", "loss_ratio_reg")

@@ -9,7 +9,7 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
 from maskrcnn_benchmark.modeling.oriented_coders import RotatedBoxCoder
-from maskrcnn_benchmark.modeling.utils import check_labels
+from maskrcnn_benchmark.modeling.utils import nonzero_each, object_rows
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.oriented_boxes import best_oriented_overlap
 from maskrcnn_benchmark.structures.rotated_boxes import rotated_to_corners
@@ -65,11 +65,9 @@ class OrientedBoxLoss:
     def subsample(self, proposals: list[BoxList], targets: list[BoxList]) -> list[BoxList]:
         """Return the sampled ones of each image's ground truth and proposals, see `label`."""
         labelled = self.label(proposals, targets)
-        positives, negatives = self.fg_bg_sampler([b.get_field("labels") for b in labelled])
-        return [
-            boxes[(positive | negative).nonzero().squeeze(1)]
-            for boxes, positive, negative in zip(labelled, positives, negatives, strict=True)
-        ]
+        masks = zip(*self.fg_bg_sampler([b.get_field("labels") for b in labelled]), strict=True)
+        rows = nonzero_each([positive | negative for positive, negative in masks])
+        return [boxes[chosen] for boxes, chosen in zip(labelled, rows, strict=True)]
 
     def __call__(
         self, class_logits: Tensor, codes: Tensor, sampled: list[BoxList]
@@ -86,8 +84,8 @@ class OrientedBoxLoss:
         """
         labels = torch.cat([boxes.get_field("labels") for boxes in sampled])
         wanted = torch.cat([boxes.get_field("regression_targets") for boxes in sampled])
-        check_labels(labels, class_logits.shape[1] - 1, "MODEL.ROI_BOX_HEAD.NUM_CLASSES")
-        positive = (labels > 0).nonzero().squeeze(1)
+        highest = class_logits.shape[1] - 1
+        positive = object_rows(labels, highest, "MODEL.ROI_BOX_HEAD.NUM_CLASSES")
         box_loss = smooth_l1_loss(
             codes[positive].float(), wanted[positive], beta=1.0, size_average=False
         )

@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
+from maskrcnn_benchmark.layers.nms import nms_per_group
 from maskrcnn_benchmark.modeling.oriented_coders import MidpointOffsetCoder
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.rotated_boxes import corners_to_edges, rotated_to_corners
@@ -50,7 +50,8 @@ class OrientedProposalSelector(nn.Module):
         scores, boxes, levels = [], [], []  # one tensor [N, K, …] per level
         for number, (anchor, logit, code) in enumerate(zip(anchors, logits, codes, strict=True)):
             count = min(self.pre_nms_top_n, len(anchor))
-            ranked = logit.squeeze(2).float().sigmoid().sort(dim=1, descending=True, stable=True)
+            # logits order the anchors as their sigmoids would, which are equal where they near 1
+            ranked = logit.squeeze(2).float().sort(dim=1, descending=True, stable=True)
             score, best = (part[:, :count] for part in ranked)  # [N, K]
             code = code.float().gather(1, best[..., None].expand(-1, -1, code.shape[2]))
             decoded = self.box_coder.decode(code.flatten(0, 1), anchor[best].flatten(0, 1))
@@ -69,10 +70,11 @@ class OrientedProposalSelector(nn.Module):
         self, rotated: Tensor, scores: Tensor, level: Tensor, image_hw: tuple[int, int]
     ) -> BoxList:
         edges = corners_to_edges(rotated_to_corners(rotated))
-        keep = batched_nms(edges, scores, level, self.nms_thresh)[: self.post_nms_top_n]
+        keep = nms_per_group(edges, scores, level, self.nms_thresh)
+        keep = keep[scores[keep].argsort(descending=True, stable=True)][: self.post_nms_top_n]
         proposals = BoxList(edges[keep], image_hw[::-1])
         proposals.add_field("rotated_boxes", rotated[keep])
-        proposals.add_field("objectness", scores[keep])
+        proposals.add_field("objectness", scores[keep].sigmoid())
         return proposals
 
 

@@ -10,6 +10,7 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 )
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.oriented_coders import MidpointOffsetCoder
+from maskrcnn_benchmark.modeling.utils import nonzero_each
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.rotated_boxes import (
     corners_to_edges,
@@ -76,20 +77,28 @@ class OrientedRPNLoss:
         labels = [m.clamp(max=0) + 1 for m in matches]  # 1 object, 0 background, -1 neither
         positive_masks, negative_masks = self.fg_bg_sampler(labels)
         logit, code = torch.cat(logits, dim=1).squeeze(2), torch.cat(codes, dim=1)  # [N, A(, 6)]
-        positive, negative = torch.stack(positive_masks), torch.stack(negative_masks)
-        sampled = positive | negative
-        count = max(sum(m.count_nonzero() for m in sampled).item(), 1)
+        positive, negative = nonzero_each([torch.cat(positive_masks), torch.cat(negative_masks)])
+        sampled = torch.cat([positive, negative])
+        is_object = torch.cat([torch.ones_like(positive), torch.zeros_like(negative)])
         objectness_loss = F.binary_cross_entropy_with_logits(
-            logit[sampled], positive[sampled].to(logit.dtype), reduction="sum"
+            logit.flatten()[sampled].float(), is_object.float(), reduction="sum"
         )
-        wanted = [
-            self.box_coder.encode(target.get_field("rotated_boxes")[match[chosen]], every[chosen])
-            for target, match, chosen in zip(targets, matches, positive, strict=True)
-        ]
+        wanted = self.box_coder.encode(
+            self._objects_of(positive, matches, targets), every[positive % len(every)]
+        )
         box_loss = smooth_l1_loss(
-            code[positive].float(), torch.cat(wanted), beta=1.0 / 9, size_average=False
+            code.flatten(0, 1)[positive].float(), wanted, beta=1.0 / 9, size_average=False
         )
+        count = max(sampled.numel(), 1)  # an image smaller than every anchor samples none
         return objectness_loss / count, box_loss / count
+
+    def _objects_of(self, rows: Tensor, matches: list[Tensor], targets: list[BoxList]) -> Tensor:
+        """Return the rotated boxes (P, 5) that rows of the batch's anchors were matched with."""
+        boxes = [target.get_field("rotated_boxes") for target in targets]
+        counts = torch.tensor([len(box) for box in boxes], device=rows.device)
+        first = counts.cumsum(0) - counts  # of each image's objects among all
+        image = rows.div(len(matches[0]), rounding_mode="floor")
+        return torch.cat(boxes)[torch.cat(matches)[rows] + first[image]]
 
 
 def make_oriented_rpn_loss(cfg, box_coder: MidpointOffsetCoder) -> OrientedRPNLoss:
