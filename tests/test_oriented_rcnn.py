@@ -54,9 +54,7 @@ def features(known):
 
 def test_features(known, features):
     for level, found in enumerate(features, start=2):
-        torch.testing.assert_close(
-            found[:1], known.figures[f"fpn_p{level}"], atol=2e-4, rtol=1e-3
-        )
+        torch.testing.assert_close(found[:1], known.figures[f"fpn_p{level}"], atol=2e-4, rtol=1e-3)
 
 
 def test_anchors(known, features):
@@ -279,4 +277,8 @@ def test_detections_by_hand():
     torch.testing.assert_close(found.get_field("corners"), rotated_to_corners(rotated[:2]))
     assert found.get_field("labels").tolist() == [3, 3]
     logits[2] = logits[2].roll(1)  # another class: nothing is suppressed
-    assert post((logits, torch.zeros(3, 5)), [proposals])[0].get_field("labels").tolist() == [3, 4, 3]
+    assert post((logits, torch.zeros(3, 5)), [proposals])[0].get_field("labels").tolist() == [
+        3,
+        4,
+        3,
+    ]
