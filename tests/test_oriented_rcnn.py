@@ -265,7 +265,7 @@ def test_more_classes_than_the_model_has_are_refused(method):
 
 
 def test_detections_by_hand():
-    """Two turned boxes that overlap little stay, their double goes, whatever their upright boxes."""
+    """Turned boxes that overlap little stay and a double goes, whatever their upright boxes."""
     post = oriented_model("oriented_rcnn").roi_heads.box.post_processor
     bar = [50.0, 40, 60, 6]
     rotated = torch.tensor([[*bar, 0.7], [50, 52, 60, 6, 0.7], [51, 40, 60, 6, 0.72]])

@@ -172,12 +172,18 @@ class ModelCatalog:
         "37697547/e2e_keypoint_rcnn_R-50-FPN_1x": "08_42_54.kdzV35ao",
     }
 
+    MMROTATE_URL = "https://download.openmmlab.com/mmrotate/v0.1.0"
+    MMROTATE_MODELS = {  # trained on DOTA-v1.0, Apache-2.0; the file's name ends in its checksum
+        "oriented_rcnn_r50_fpn_1x_dota_le90": "oriented_rcnn/{0}/{0}-6d2b2ce0.pth",
+    }
+
     @staticmethod
     def get(name: str) -> str:
         """Return the address of the weights of a name.
 
         Args:
-            name: "ImageNetPretrained/<model>" or "Caffe2Detectron/COCO/<id>/<model>".
+            name: "ImageNetPretrained/<model>", "Caffe2Detectron/COCO/<id>/<model>" or
+                "mmrotate/<model>".
 
         Raises:
             NotInCatalogError: there are no such weights.
@@ -191,6 +197,7 @@ class ModelCatalog:
                 ModelCatalog.C2_IMAGENET_MODELS,
                 ModelCatalog.get_c2_imagenet_pretrained,
             ),
+            "mmrotate/": (ModelCatalog.MMROTATE_MODELS, ModelCatalog.get_mmrotate),
         }
         for prefix, (models, address) in sources.items():
             if name.removeprefix(prefix) in models and name.startswith(prefix):
@@ -215,3 +222,9 @@ class ModelCatalog:
         task = "keypoints_" if "keypoint" in model_name else ""
         folder = f"{ModelCatalog.S3_C2_DETECTRON_URL}/{model_id}/12_2017_baselines/{run}"
         return f"{folder}/{ModelCatalog.C2_DETECTRON_SUFFIX.format(task, task)}"
+
+    @staticmethod
+    def get_mmrotate(name: str) -> str:
+        """Return the address of an oriented detector of mmrotate's model zoo."""
+        model = name.removeprefix("mmrotate/")
+        return f"{ModelCatalog.MMROTATE_URL}/{ModelCatalog.MMROTATE_MODELS[model].format(model)}"

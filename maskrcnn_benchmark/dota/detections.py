@@ -80,7 +80,8 @@ def to_detections(prediction: BoxList, window: Window) -> Detections:
 
     Args:
         prediction: in any size of the window, on the CPU, with the fields "scores", "labels" and,
-            where the model knows orientation, "mask": probabilities (N, 1, M, M) over the boxes.
+            where the model knows orientation, "corners" (N, 4, 2), or "mask": probabilities
+            (N, 1, M, M) over the boxes.
         window: where the image shows what was predicted on.
 
     Raises:
@@ -94,7 +95,9 @@ def to_detections(prediction: BoxList, window: Window) -> Detections:
     found = prediction.resize((window.width, window.height)).convert("xyxy")
     boxes_xyxy = found.bbox.numpy()
     corners = None
-    if prediction.has_field("mask"):
+    if prediction.has_field("corners"):
+        corners = found.get_field("corners").float().numpy()
+    elif prediction.has_field("mask"):
         masks = prediction.get_field("mask")
         if masks.dtype == torch.bool:
             raise ValueError(

@@ -13,11 +13,7 @@ import torch
 
 from maskrcnn_benchmark.config import cfg as global_cfg
 from maskrcnn_benchmark.data import transforms as T
-from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import (
-    PostProcessor,
-    make_roi_box_post_processor,
-)
-from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads
+from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads, make_post_processor
 from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
@@ -53,7 +49,7 @@ class BBoxAug:
         views: Sequence[View],
         to_network: T.Compose,
         size_divisible: int,
-        post_processor: PostProcessor,
+        post_processor: torch.nn.Module,
         num_classes: int,
     ):
         self.views = views
@@ -114,7 +110,7 @@ class BBoxAug:
 
 
 def _check_pairs(pairs: BoxList) -> None:
-    if pairs.fields() != ["scores"]:
+    if not pairs.has_field("scores") or pairs.has_field("labels"):
         raise ValueError(
             "test-time augmentation needs a model with a box head that was built with "
             f"TEST.BBOX_AUG.ENABLED True, got boxes with the fields {pairs.fields()}"
@@ -138,7 +134,7 @@ def make_bbox_aug(cfg) -> BBoxAug:
         views,
         T.Compose([T.ToTensor(), normalize]),
         cfg.DATALOADER.SIZE_DIVISIBILITY,
-        make_roi_box_post_processor(cfg),
+        make_post_processor(cfg),
         cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES,
     )
 

@@ -21,6 +21,7 @@ from maskrcnn_benchmark.utils.changed_settings import (
     plain_settings,
 )
 from maskrcnn_benchmark.utils.imports import import_file
+from maskrcnn_benchmark.utils.mmrotate_weights import is_mmrotate, load_mmrotate_format
 from maskrcnn_benchmark.utils.model_serialization import LoadReport, load_state_dict
 from maskrcnn_benchmark.utils.model_zoo import cache_url
 from maskrcnn_benchmark.utils.torchvision_weights import PREFIX, load_torchvision_format
@@ -204,7 +205,7 @@ class Checkpointer:
 
 
 class DetectronCheckpointer(Checkpointer):
-    """Checkpointer that also reads Detectron's .pkl, URLs, catalog:// and torchvision:// names.
+    """Checkpointer that also reads Detectron's .pkl, mmrotate's .pth, URLs and names of weights.
 
     It records the channel order that the network was trained with, and refuses another; and the
     settings, so that a resumed run can list those that differ.
@@ -259,6 +260,8 @@ class DetectronCheckpointer(Checkpointer):
         if f.endswith(".pkl") and os.path.isfile(f):
             return load_c2_format(self.cfg, f)
         loaded = super()._load_file(f)
+        if is_mmrotate(loaded):
+            return load_mmrotate_format(self.cfg, f, loaded)
         if "model" not in loaded:  # bare weights
             return {"model": loaded}
         self._check_channel_order(f, loaded.pop("channel_order", None))

@@ -30,9 +30,8 @@ _NAMES = (
 
 
 def is_mmrotate(loaded: Mapping[str, Any]) -> bool:
-    """Say whether a checkpoint has the form of mmrotate's detectors."""
-    names = loaded.get("state_dict")
-    return isinstance(names, Mapping) and any(name.startswith("roi_head.") for name in names)
+    """Say whether a checkpoint has the form of mmrotate's and mmdet's: {"state_dict": …}."""
+    return isinstance(loaded.get("state_dict"), Mapping)
 
 
 def load_mmrotate_format(cfg, f: str, loaded: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:

@@ -5,9 +5,12 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 from .box_head.box_head import build_roi_box_head
+from .box_head.inference import make_roi_box_post_processor
 from .gliding_vertex_head.gliding_vertex_head import GlidingVertexHead
+from .gliding_vertex_head.inference import make_gliding_vertex_post_processor
 from .keypoint_head.keypoint_head import build_roi_keypoint_head
 from .mask_head.mask_head import build_roi_mask_head
+from .oriented_box_head.inference import make_oriented_post_processor
 from .oriented_box_head.oriented_box_head import OrientedBoxHead
 
 
@@ -80,12 +83,24 @@ class CombinedROIHeads(nn.ModuleDict):
         return detections
 
 
-# by MODEL.ORIENTED.METHOD
+# by MODEL.ORIENTED.METHOD: the head, and what makes detections of its outputs
 _BOX_HEADS = {
-    "": build_roi_box_head,
-    "oriented_rcnn": OrientedBoxHead,
-    "gliding_vertex": GlidingVertexHead,
+    "": (build_roi_box_head, make_roi_box_post_processor),
+    "oriented_rcnn": (OrientedBoxHead, make_oriented_post_processor),
+    "gliding_vertex": (GlidingVertexHead, make_gliding_vertex_post_processor),
 }
+
+
+def make_post_processor(cfg) -> nn.Module:
+    """Build what makes detections of the box head's outputs; its filter_results serves TTA."""
+    return _box_head_of(cfg)[1](cfg)
+
+
+def _box_head_of(cfg) -> tuple:
+    method = cfg.MODEL.ORIENTED.METHOD
+    if method not in _BOX_HEADS:
+        raise ValueError(f"MODEL.ORIENTED.METHOD is {method!r}; known: {sorted(_BOX_HEADS)}")
+    return _BOX_HEADS[method]
 
 
 def build_roi_heads(cfg, in_channels: int) -> CombinedROIHeads | None:
@@ -101,7 +116,7 @@ def build_roi_heads(cfg, in_channels: int) -> CombinedROIHeads | None:
                 "MODEL.RETINANET_ON leave out: set it to False"
             )
         return None
-    heads = [("box", _BOX_HEADS[cfg.MODEL.ORIENTED.METHOD](cfg, in_channels))]
+    heads = [("box", _box_head_of(cfg)[0](cfg, in_channels))]
     if cfg.MODEL.MASK_ON:
         heads.append(("mask", build_roi_mask_head(cfg, in_channels)))
     if cfg.MODEL.KEYPOINT_ON:

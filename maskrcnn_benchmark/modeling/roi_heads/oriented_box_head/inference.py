@@ -93,13 +93,13 @@ class OrientedPostProcessor(nn.Module):
         return self._limit(found[keep], self.detections_per_img)
 
 
-def make_oriented_post_processor(cfg, box_coder: RotatedBoxCoder) -> OrientedPostProcessor:
+def make_oriented_post_processor(cfg) -> OrientedPostProcessor:
     """Build the selection of detections from MODEL.ROI_HEADS."""
     heads = cfg.MODEL.ROI_HEADS
     return OrientedPostProcessor(
         heads.SCORE_THRESH,
         heads.NMS,
         heads.DETECTIONS_PER_IMG,
-        box_coder,
+        RotatedBoxCoder(),
         cfg.TEST.BBOX_AUG.ENABLED,
     )

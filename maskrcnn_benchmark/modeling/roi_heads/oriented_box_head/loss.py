@@ -93,8 +93,8 @@ class OrientedBoxLoss:
         return F.cross_entropy(class_logits, labels, reduction="sum") / count, box_loss / count
 
 
-def make_oriented_box_loss(cfg, box_coder: RotatedBoxCoder) -> OrientedBoxLoss:
+def make_oriented_box_loss(cfg) -> OrientedBoxLoss:
     """Build the losses from MODEL.ROI_HEADS."""
     heads = cfg.MODEL.ROI_HEADS
     sampler = BalancedPositiveNegativeSampler(heads.BATCH_SIZE_PER_IMAGE, heads.POSITIVE_FRACTION)
-    return OrientedBoxLoss(heads.FG_IOU_THRESHOLD, sampler, box_coder)
+    return OrientedBoxLoss(heads.FG_IOU_THRESHOLD, sampler, RotatedBoxCoder())

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.roi_align_rotated import ROIAlignRotated
 from maskrcnn_benchmark.modeling.make_layers import make_fc
-from maskrcnn_benchmark.modeling.oriented_coders import RotatedBoxCoder
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 from .inference import make_oriented_post_processor
@@ -58,9 +57,8 @@ class OrientedBoxHead(nn.Module):
         super().__init__()
         self.feature_extractor = RotatedFeatureExtractor(cfg, in_channels)
         self.predictor = RotatedBoxPredictor(cfg, self.feature_extractor.out_channels)
-        box_coder = RotatedBoxCoder()
-        self.post_processor = make_oriented_post_processor(cfg, box_coder)
-        self.loss_evaluator = make_oriented_box_loss(cfg, box_coder)
+        self.post_processor = make_oriented_post_processor(cfg)
+        self.loss_evaluator = make_oriented_box_loss(cfg)
 
     def forward(
         self,
