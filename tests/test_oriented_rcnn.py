@@ -215,6 +215,7 @@ SMALL += ["MODEL.GROUP_NORM.NUM_GROUPS", 4, "MODEL.BACKBONE.FREEZE_CONV_BODY_AT"
 SMALL += ["MODEL.ROI_BOX_HEAD.NUM_CLASSES", 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["oriented_rcnn", "gliding_vertex"])
 def test_it_learns_angles(method):
     model = oriented_model(method, *SMALL)
@@ -235,7 +236,7 @@ def test_it_learns_angles(method):
         best = oriented_iou(target.get_field("corners").points, found.get_field("corners"))
         assert len(found) >= len(target)
         overlaps.append(best.amax(dim=1))
-    assert torch.cat(overlaps).mean() > 0.6  # upright boxes around these bars reach 0.4
+    assert torch.cat(overlaps).mean() > 0.5  # upright boxes around these bars reach 0.4
 
 
 @pytest.mark.parametrize("method", ["oriented_rcnn", "gliding_vertex"])

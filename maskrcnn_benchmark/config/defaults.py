@@ -1,7 +1,8 @@
 """Every configuration key with its default, meaning and unit.
 
-The keys and values of the original are unchanged; MODEL.CROWD, DOTA and SOLVER.SEED are new. A
-tuple stays a tuple, a list a list: yacs compares types when a file is merged.
+The keys and values of the original are unchanged; MODEL.CROWD, MODEL.ORIENTED, DOTA, SOLVER.SEED,
+SOLVER.CLIP_GRADIENT, INPUT.DIAGONAL_FLIP_PROB_TRAIN and INPUT.ROTATE_… are new. A tuple stays a
+tuple, a list a list: yacs compares types when a file is merged.
 """
 
 import os
@@ -39,6 +40,9 @@ _C.MODEL.CROWD.BLOCK_MB = 64  # working memory of the crowd path, MB (2^20 bytes
 _C.INPUT = CN()
 _C.INPUT.BRIGHTNESS = 0.0  # greatest random change of the brightness in training, relative; 0: none
 _C.INPUT.CONTRAST = 0.0  # greatest random change of the contrast in training, relative; 0: none
+# probability of a left-right and top-bottom flip at once (half a turn) in training, drawn apart from
+# the single flips; where those have 0.5 each, all four views are equally frequent without it
+_C.INPUT.DIAGONAL_FLIP_PROB_TRAIN = 0.0
 _C.INPUT.HORIZONTAL_FLIP_PROB_TRAIN = 0.5  # probability of a left-right flip in training
 # greatest random shift of the hue in training, share of the colour circle, at most 0.5; 0: none
 _C.INPUT.HUE = 0.0
@@ -54,6 +58,14 @@ _C.INPUT.MIN_SIZE_TRAIN = (800,)
 _C.INPUT.PIXEL_MEAN = [102.9801, 115.9465, 122.7717]
 # what each channel is divided by, in the order and scale that TO_BGR255 sets
 _C.INPUT.PIXEL_STD = [1.0, 1.0, 1.0]
+# greatest angle of the random rotation in training, degrees either way
+_C.INPUT.ROTATE_DEGREES = 180
+# probability of a rotation about the image's centre in training: the image keeps its size, what
+# becomes free is black, and objects whose centre leaves the image are dropped
+_C.INPUT.ROTATE_PROB_TRAIN = 0.0
+# an image that shows one of these classes rotates by 90, 180 or 270 degrees only, since its upright
+# boxes would not fit at other angles; names of "dota:" sets, or labels (1 is the first class)
+_C.INPUT.ROTATE_QUARTER_TURN_CLASSES = ()
 _C.INPUT.SATURATION = 0.0  # greatest random change of the saturation in training, relative; 0: none
 _C.INPUT.TO_BGR255 = True  # True: the network sees BGR in 0-255; False: RGB in 0-1
 _C.INPUT.VERTICAL_FLIP_PROB_TRAIN = 0.0  # probability of a top-bottom flip in training
@@ -304,6 +316,8 @@ _C.SOLVER = CN()
 _C.SOLVER.BASE_LR = 0.001  # learning rate after the warm-up
 _C.SOLVER.BIAS_LR_FACTOR = 2  # biases learn at BASE_LR times this
 _C.SOLVER.CHECKPOINT_PERIOD = 2500  # iterations from one checkpoint to the next
+# greatest 2-norm of all gradients together, which are scaled down where it is exceeded; 0.0: no limit
+_C.SOLVER.CLIP_GRADIENT = 0.0
 _C.SOLVER.GAMMA = 0.1  # the learning rate is multiplied by this at each of STEPS
 _C.SOLVER.IMS_PER_BATCH = 16  # images per iteration, over all processes
 _C.SOLVER.MAX_ITER = 40000  # training ends after this many iterations

@@ -67,7 +67,7 @@ def do_train(
     """Train from arguments["iteration"] to the loader's end, saving and evaluating on the way.
 
     Args:
-        cfg: DTYPE, OUTPUT_DIR and what evaluation needs are read.
+        cfg: DTYPE, OUTPUT_DIR, SOLVER.CLIP_GRADIENT and what evaluation needs are read.
         model: on the device, wrapped for distributed training or not.
         data_loader: gives (images, targets, image ids); len() is the iteration to end at.
         data_loader_val: labelled images whose losses are added to each evaluation; or None.
@@ -104,7 +104,8 @@ def do_train(
             losses, asked_to_stop = _fetch(loss_dict, stop.requested)
             if not math.isfinite(losses["loss"]):
                 _stop_at_non_finite_loss(iteration, loss_dict, targets, image_ids)
-            _step(sum(loss_dict.values()), optimizer, scheduler, scaler)
+            loss = sum(loss_dict.values())
+            _step(loss, optimizer, scheduler, scaler, cfg.SOLVER.CLIP_GRADIENT)
             arguments["iteration"] = iteration
             log.add_iteration(iteration, losses, optimizer.param_groups[0]["lr"])
             stopping = asked_to_stop and iteration < max_iter
@@ -168,10 +169,21 @@ def _to_numbers(loss_dict: dict[str, torch.Tensor]) -> dict[str, float]:
     return dict(zip(loss_dict, values.tolist(), strict=True))
 
 
-def _step(loss: torch.Tensor, optimizer, scheduler, scaler) -> None:
-    """Change the weights by the loss's gradients, scaled up on the way where that is enabled."""
+def _step(loss: torch.Tensor, optimizer, scheduler, scaler, clip_gradient: float) -> None:
+    """Change the weights by the loss's gradients, scaled up on the way where that is enabled.
+
+    Args:
+        loss: a scalar.
+        optimizer, scheduler, scaler: stepped.
+        clip_gradient: greatest 2-norm of all gradients together, which are multiplied by one
+            factor where it is exceeded; 0: no limit.
+    """
     optimizer.zero_grad()
     scaler.scale(loss).backward()
+    if clip_gradient > 0:
+        scaler.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, clip_gradient)
     scaler.step(optimizer)
     scaler.update()
     scheduler.step()

@@ -10,6 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from maskrcnn_benchmark.structures.rotated_boxes import (
+    boxlist_to_edges,
+    corners_to_edges,
+    edges_to_boxlist,
+    edges_to_corners,
+)
+
 FLIP_LEFT_RIGHT = 0
 FLIP_TOP_BOTTOM = 1
 
@@ -26,8 +33,8 @@ class BoxList:
 
     A field holds a value per box. Tensors, arrays and lists (labels, scores …) do not change when
     the image is resized, flipped or cropped, except those named in GEOMETRIC_FIELDS; any other
-    object (SegmentationMask, Keypoints, another BoxList) changes by its own resize / transpose /
-    crop.
+    object (SegmentationMask, Corners, Keypoints, another BoxList) changes by its own resize /
+    transpose / crop / warp.
 
     After `BoxList.checks_field_lengths = False` fields may have any length. Some projects rely on
     that (siam-mot: boxes per proposal and class, but ids per proposal).
@@ -233,6 +240,39 @@ class BoxList:
             lambda value: value.crop(box),
         )
 
+    def warp(self, matrix: torch.Tensor, size: Sequence[Any]) -> "BoxList":
+        """Return the boxes on the image that an affine matrix makes of this one.
+
+        An upright box becomes the upright box around its moved corners: those of the field
+        "corners", where there is one, or else its own. They are not clipped to the image.
+
+        Args:
+            matrix: (2, 3); takes an edge (x, y, 1) to its new place. An image 40 wide and 20 high
+                is turned by 90 degrees clockwise with [[0, -1, 20], [1, 0, 0]].
+            size: (width, height) of the new image, pixels; (20, 40) there.
+
+        Raises:
+            ValueError: a field cannot be warped.
+        """
+
+        def move_points(points: torch.Tensor) -> torch.Tensor:
+            return warp_points(points, matrix)
+
+        def move_object(value: Any) -> Any:
+            if not hasattr(value, "warp"):
+                raise ValueError(
+                    f"a field of the type {type(value).__name__} cannot be rotated with its image: "
+                    "set INPUT.ROTATE_PROB_TRAIN to 0.0"
+                )
+            return value.warp(matrix, size)
+
+        points = edges_to_corners(boxlist_to_edges(torch.cat(self._split_into_xyxy(), dim=-1)))
+        if "corners" in self.extra_fields:
+            corners = self.extra_fields["corners"]
+            points = corners if isinstance(corners, torch.Tensor) else corners.points
+        boxes = edges_to_boxlist(corners_to_edges(move_points(points)))
+        return self._move(boxes, size, "xyxy", move_points, move_object)
+
     def to(self, device: Any, **kwargs: Any) -> "BoxList":
         """Return the boxes, and every field that has a `to`, on a device.
 
@@ -331,6 +371,12 @@ def _check_mode(mode: str) -> None:
 def _xy(like: torch.Tensor, x: Any, y: Any) -> torch.Tensor:
     """Return (x, y) as a tensor that broadcasts over points (..., 2)."""
     return torch.tensor([float(x), float(y)], dtype=like.dtype, device=like.device)
+
+
+def warp_points(points: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Return points (..., 2) moved by an affine matrix (2, 3)."""
+    matrix = matrix.to(points)
+    return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def numbers_of(item: Any, length: int) -> list[int]:

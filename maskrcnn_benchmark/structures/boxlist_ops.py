@@ -8,6 +8,7 @@ import torch
 from maskrcnn_benchmark.layers import nms as _box_nms
 from maskrcnn_benchmark.layers.nms import nms_per_group
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.corners import Corners
 from maskrcnn_benchmark.structures.crowd import get_policy, one_thread
 from maskrcnn_benchmark.structures.pairwise_iou import PAIR_BYTES, blocks, pairwise_iou
 
@@ -141,6 +142,8 @@ def cat_boxlist(bboxes: Sequence[BoxList]) -> BoxList:
     return joined
 
 
-def _cat(tensors: Sequence[Any], dim: int = 0) -> Any:
-    """Concatenate, without a copy of a single tensor."""
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dim)
+def _cat(parts: Sequence[Any]) -> Any:
+    """Concatenate tensors or Corners, without a copy of a single one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Corners.cat(parts) if isinstance(parts[0], Corners) else torch.cat(list(parts))

@@ -10,7 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, check_flip
+from maskrcnn_benchmark.structures.bounding_box import (
+    FLIP_LEFT_RIGHT,
+    check_flip,
+    warp_points,
+)
 
 
 class Corners:
@@ -50,9 +54,8 @@ class Corners:
         return Corners(self.points - self.points.new_tensor([x1, y1]), (x2 - x1, y2 - y1))
 
     def warp(self, matrix: Tensor, size: Sequence[Any]) -> "Corners":
-        """Return the corners on the image that an affine matrix (2, 3), of edges, makes of this."""
-        matrix = matrix.to(self.points)
-        return Corners(self.points @ matrix[:, :2].T + matrix[:, 2], size)
+        """Return the corners on the image that an affine matrix makes of this; see BoxList.warp."""
+        return Corners(warp_points(self.points, matrix), size)
 
     def blank(self, count: int) -> "Corners":
         """Return `count` objects without an area on an image of the same size."""

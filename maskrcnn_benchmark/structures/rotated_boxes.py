@@ -49,6 +49,12 @@ def corners_to_edges(corners: Tensor) -> Tensor:
     return torch.cat([corners.amin(dim=-2), corners.amax(dim=-2)], dim=-1)
 
 
+def edges_to_corners(edges_xyxy: Tensor) -> Tensor:
+    """Return the corners (..., 4, 2) of upright boxes (..., 4), clockwise from the top left."""
+    x1, y1, x2, y2 = edges_xyxy.unbind(dim=-1)
+    return torch.stack([x1, y1, x2, y1, x2, y2, x1, y2], dim=-1).unflatten(-1, (4, 2))
+
+
 def rectangle_to_rotated(corners: Tensor) -> Tensor:
     """Return rotated boxes (..., 5), in the form le90, of corners (..., 4, 2) of true rectangles.
 

@@ -19,6 +19,7 @@ from maskrcnn_benchmark.structures.bounding_box import (
     FLIP_TOP_BOTTOM,
     check_flip,
     numbers_of,
+    warp_points,
 )
 
 __all__ = [
@@ -191,6 +192,14 @@ class PolygonInstance(_Outlines):
         ratios = [float(new) / float(old) for new, old in zip(size, self.size, strict=True)]
         return self._moved(size, (0, 1), lambda v, axis: v * ratios[axis])
 
+    def warp(self, matrix: torch.Tensor, size: Sequence[Any]) -> "PolygonInstance":
+        """Return the polygons as BoxList.warp moves corners."""
+        new = PolygonInstance([], size)
+        for ring in self.polygons:
+            points = warp_points(ring.reshape(-1, 2), matrix)
+            new.polygons.append(points.reshape(-1).to(torch.float32))
+        return new
+
     def convert_to_binarymask(self) -> torch.Tensor:
         """Return the object's pixels as COCO rasterizes polygons, (H, W) uint8."""
         width, height = (int(side) for side in self.size)
@@ -240,6 +249,10 @@ class PolygonList(_Outlines):
     def resize(self, size: Any) -> "PolygonList":
         """Return all objects on an image of another size."""
         return PolygonList([p.resize(size) for p in self.polygons], _as_pair(size))
+
+    def warp(self, matrix: torch.Tensor, size: Sequence[Any]) -> "PolygonList":
+        """Return all objects as BoxList.warp moves corners."""
+        return PolygonList([p.warp(matrix, size) for p in self.polygons], size)
 
     def convert_to_binarymask(self) -> BinaryMaskList:
         """Return all objects as masks; a size in fractions of a pixel is rounded down."""
@@ -300,6 +313,19 @@ class SegmentationMask:
     def resize(self, size: Any, *args: Any, **kwargs: Any) -> "SegmentationMask":
         """Return the outlines on the image resized to (width, height)."""
         return self._with(self.instances.resize(size))
+
+    def warp(self, matrix: torch.Tensor, size: Sequence[Any]) -> "SegmentationMask":
+        """Return the outlines as BoxList.warp moves corners.
+
+        Raises:
+            ValueError: they are not polygons.
+        """
+        if self.mode != "poly":
+            raise ValueError(
+                "only polygons can be rotated with their image, got masks of pixels (mode "
+                f"{self.mode!r}): set INPUT.ROTATE_PROB_TRAIN to 0.0"
+            )
+        return self._with(self.instances.warp(matrix, size))
 
     def to(self, *args: Any, **kwargs: Any) -> "SegmentationMask":
         """Return itself: outlines stay on the CPU."""

@@ -29,6 +29,7 @@ from maskrcnn_benchmark.dota.tiles import CUT_AWAY, Window, clip_labels, parse_t
 from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.images.image_io import read_image, read_image_size
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.corners import Corners
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils.data_summary import UNLABELLED, DataSummary
 from maskrcnn_benchmark.utils.told_once import tell_once
@@ -267,7 +268,8 @@ class DotaDataset(Dataset):
         """Return a sample's objects in its own pixels, not cut at its border.
 
         Returns:
-            BoxList with the fields labels, difficult and, if the data set has them, masks.
+            BoxList with the fields labels, difficult, corners (Corners) and, if the data set has
+            them, masks.
         """
         sample, labels = self.samples[index], self._labels[index]
         size = (sample.width, sample.height)
@@ -277,6 +279,7 @@ class DotaDataset(Dataset):
         target.image_name = sample.path + place
         target.add_field("labels", torch.from_numpy(labels.labels))
         target.add_field("difficult", torch.from_numpy(labels.difficult))
+        target.add_field("corners", Corners(torch.from_numpy(labels.corners).float(), size))
         if self.with_masks:
             outlines = [[corners.ravel().tolist()] for corners in labels.corners]
             target.add_field("masks", SegmentationMask(outlines, size, mode="poly"))

@@ -90,7 +90,7 @@ class Resize:
 class _RandomFlip:
     """Mirror image and target with a probability."""
 
-    method: int
+    methods: tuple[int, ...]
 
     def __init__(self, prob: float = 0.5):
         self.prob = prob
@@ -98,23 +98,31 @@ class _RandomFlip:
     def __call__(self, image: AnyImage, target: Target = None) -> tuple[AnyImage, Target]:
         if random.random() >= self.prob:
             return image, target
-        if isinstance(image, np.ndarray):
-            image = np.flip(image, axis=1 if self.method == FLIP_LEFT_RIGHT else 0)
-        else:
-            image = image.transpose(Image.Transpose(self.method))
-        return image, None if target is None else target.transpose(self.method)
+        for method in self.methods:
+            if isinstance(image, np.ndarray):
+                image = np.flip(image, axis=1 if method == FLIP_LEFT_RIGHT else 0)
+            else:
+                image = image.transpose(Image.Transpose(method))
+            target = None if target is None else target.transpose(method)
+        return image, target
 
 
 class RandomHorizontalFlip(_RandomFlip):
     """Swap left and right with a probability."""
 
-    method = FLIP_LEFT_RIGHT
+    methods = (FLIP_LEFT_RIGHT,)
 
 
 class RandomVerticalFlip(_RandomFlip):
     """Swap top and bottom with a probability."""
 
-    method = FLIP_TOP_BOTTOM
+    methods = (FLIP_TOP_BOTTOM,)
+
+
+class RandomDiagonalFlip(_RandomFlip):
+    """Swap left and right, and top and bottom, at once with a probability: half a turn."""
+
+    methods = (FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM)
 
 
 class ColorJitter:
