@@ -40,8 +40,8 @@ _C.MODEL.CROWD.BLOCK_MB = 64  # working memory of the crowd path, MB (2^20 bytes
 _C.INPUT = CN()
 _C.INPUT.BRIGHTNESS = 0.0  # greatest random change of the brightness in training, relative; 0: none
 _C.INPUT.CONTRAST = 0.0  # greatest random change of the contrast in training, relative; 0: none
-# probability of a left-right and top-bottom flip at once (half a turn) in training, drawn apart from
-# the single flips; where those have 0.5 each, all four views are equally frequent without it
+# probability of a left-right and top-bottom flip at once (half a turn) in training, drawn apart
+# from the single flips; where those have 0.5 each, all four views are equally frequent without it
 _C.INPUT.DIAGONAL_FLIP_PROB_TRAIN = 0.0
 _C.INPUT.HORIZONTAL_FLIP_PROB_TRAIN = 0.5  # probability of a left-right flip in training
 # greatest random shift of the hue in training, share of the colour circle, at most 0.5; 0: none
@@ -316,7 +316,8 @@ _C.SOLVER = CN()
 _C.SOLVER.BASE_LR = 0.001  # learning rate after the warm-up
 _C.SOLVER.BIAS_LR_FACTOR = 2  # biases learn at BASE_LR times this
 _C.SOLVER.CHECKPOINT_PERIOD = 2500  # iterations from one checkpoint to the next
-# greatest 2-norm of all gradients together, which are scaled down where it is exceeded; 0.0: no limit
+# greatest 2-norm of all gradients together, which are scaled down where it is exceeded; 0.0: no
+# limit
 _C.SOLVER.CLIP_GRADIENT = 0.0
 _C.SOLVER.GAMMA = 0.1  # the learning rate is multiplied by this at each of STEPS
 _C.SOLVER.IMS_PER_BATCH = 16  # images per iteration, over all processes

@@ -142,8 +142,9 @@ def cat_boxlist(bboxes: Sequence[BoxList]) -> BoxList:
     return joined
 
 
-def _cat(parts: Sequence[Any]) -> Any:
-    """Concatenate tensors or Corners, without a copy of a single one."""
-    if len(parts) == 1:
-        return parts[0]
-    return Corners.cat(parts) if isinstance(parts[0], Corners) else torch.cat(list(parts))
+def _cat(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """Concatenate tensors, or Corners, without a copy of a single one."""
+    first = tensors[0]
+    if len(tensors) == 1:
+        return first
+    return Corners.cat(tensors) if isinstance(first, Corners) else torch.cat(list(tensors), dim)
