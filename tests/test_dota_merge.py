@@ -81,6 +81,24 @@ def test_oriented_suppression_decides_task_1_only():
     np.testing.assert_array_equal(merged.corners, corners)
 
 
+def test_fault_true_neighbours_askew_were_lost_in_task_1():
+    """Two bars side by side at 45 degrees: upright boxes that overlap much, polygons apart."""
+    bar = np.array([[40, 0], [46, 6], [6, 46], [0, 40]], dtype=float)
+    corners = np.array([bar, bar + [9, 9]])  # 8.5 wide, 12.7 apart
+    boxes = [[0, 0, 45, 45], [9, 9, 54, 54]]  # 37 x 37 shared of 2 * 46 x 46 - 37 x 37: 0.478
+    merged = merge_tiles([found(boxes, [0.9, 0.8], corners=corners)], 0.4, 0.1)
+    assert merged.in_task1.tolist() == [True, True]
+    assert merged.in_task2.tolist() == [True, False]
+
+
+def test_what_repeats_in_both_tasks_is_dropped():
+    bar = np.array([[40, 0], [46, 6], [6, 46], [0, 40]], dtype=float)
+    corners = np.array([bar, bar + [1, 1]])
+    boxes = [[0, 0, 45, 45], [1, 1, 46, 46]]
+    merged = merge_tiles([found(boxes, [0.9, 0.8], corners=corners)], 0.5, 0.1)
+    assert len(merged) == 1
+
+
 def test_nothing_found():
     assert len(merge_tiles([], 0.5, 0.1)) == 0
     empty = merge_tiles([Detections.empty(True), Detections.empty(True)], 0.5, 0.1)

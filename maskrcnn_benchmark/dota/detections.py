@@ -19,8 +19,9 @@ class Detections:
         scores: float64 (N,).
         labels: int64 (N,), 1 for the first class.
         corners: float64 (N, 4, 2), edges without `+1`; None where orientation is not known.
-        in_task1: bool (N,), which of them are results of the oriented task; None: all that have
-            corners. `merge_tiles` sets it, since the two tasks suppress duplicates each its way.
+        in_task1, in_task2: bool (N,), which of them are results of the oriented task and of the
+            horizontal one; None: all. `merge_tiles` sets them where there are corners, since each
+            task suppresses duplicates in its own way.
     """
 
     boxes_xyxy: np.ndarray
@@ -28,6 +29,7 @@ class Detections:
     labels: np.ndarray
     corners: np.ndarray | None = None
     in_task1: np.ndarray | None = None
+    in_task2: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.boxes_xyxy = np.asarray(self.boxes_xyxy, dtype=np.float64).reshape(-1, 4)
@@ -41,6 +43,7 @@ class Detections:
             "labels": len(self.labels),
             "corners": len(self) if self.corners is None else len(self.corners),
             "in_task1": len(self) if self.in_task1 is None else len(self.in_task1),
+            "in_task2": len(self) if self.in_task2 is None else len(self.in_task2),
         }
         if len(set(lengths.values())) > 1:
             raise ValueError(f"expected as many of each, got {lengths}")
@@ -62,6 +65,7 @@ class Detections:
             self.labels[keep],
             None if self.corners is None else self.corners[keep],
             None if self.in_task1 is None else self.in_task1[keep],
+            None if self.in_task2 is None else self.in_task2[keep],
         )
 
     def moved(self, x: float, y: float) -> "Detections":
@@ -72,6 +76,7 @@ class Detections:
             self.labels,
             None if self.corners is None else self.corners + np.array([x, y]),
             self.in_task1,
+            self.in_task2,
         )
 
 

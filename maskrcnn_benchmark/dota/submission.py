@@ -151,7 +151,9 @@ def _task_arrays(
     image_name: str, found: Detections, task: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if task == 2:
-        return found.labels, found.scores, found.boxes_xyxy + np.array([0, 0, 1, 1])
+        chosen = slice(None) if found.in_task2 is None else found.in_task2
+        edges = found.boxes_xyxy[chosen] + np.array([0, 0, 1, 1])
+        return found.labels[chosen], found.scores[chosen], edges
     if found.corners is None:
         if len(found):
             raise ValueError(f"{image_name}: task 1 needs corners, these detections have none")

@@ -178,8 +178,8 @@ def _entry(
 ) -> dict[str, Any]:
     """Return what the JSON file says of an image.
 
-    Boxes are xmin, ymin, xmax, ymax as in Task2 files. Beside corners stands whether the Task1
-    files have them, too, or leave them out since they repeat better ones.
+    Boxes are xmin, ymin, xmax, ymax as in Task2 files. Beside corners stands for each task whether
+    its files have the object, or leave it out since it repeats a better one.
     """
     upright = boxlist_xyxy_to_corners(detections.boxes_xyxy)  # [N, 4, 2]
     objects: list[dict[str, Any]] = [
@@ -190,11 +190,10 @@ def _entry(
         }
         for label, score, corners in zip(detections.labels, detections.scores, upright, strict=True)
     ]
-    if detections.corners is not None and detections.in_task1 is not None:
-        for item, corners, in_task1 in zip(
-            objects, detections.corners, detections.in_task1, strict=True
-        ):
-            item["corners"] = np.round(corners, 2).tolist()
-            item["in_task1"] = bool(in_task1)
+    if detections.corners is not None:
+        for number, item in enumerate(objects):
+            item["corners"] = np.round(detections.corners[number], 2).tolist()
+            for task, flags in ((1, detections.in_task1), (2, detections.in_task2)):
+                item[f"in_task{task}"] = flags is None or bool(flags[number])
     height, width = bgr.shape[:2]
     return {"file": str(path), "width": width, "height": height, "detections": objects}

@@ -65,17 +65,19 @@ class Predictor:
 
         Returns:
             BoxList in the image's pixels, by falling score, with the fields "scores", "labels"
-            and, if the model has masks, "corners" (N, 4, 2), the smallest oriented rectangle
-            around each mask, and "in_task1" (N,), False where that rectangle repeats another.
+            and, if the model knows orientation, "corners" (N, 4, 2) (from masks: the smallest
+            rectangle around each), "in_task1" and "in_task2" (N,), False where corners or box
+            repeat those of a better one.
         """
         bgr = to_bgr(image, channel_order)
         found = self.detect(bgr, tile=tile, overlap=overlap, progress=progress)
         boxes = BoxList(torch.from_numpy(found.boxes_xyxy).float(), (bgr.shape[1], bgr.shape[0]))
         boxes.add_field("scores", torch.from_numpy(found.scores).float())
         boxes.add_field("labels", torch.from_numpy(found.labels))
-        if found.corners is not None and found.in_task1 is not None:
+        if found.corners is not None:
             boxes.add_field("corners", torch.from_numpy(found.corners).float())
             boxes.add_field("in_task1", torch.from_numpy(found.in_task1))
+            boxes.add_field("in_task2", torch.from_numpy(found.in_task2))
         return boxes
 
     def detect(
