@@ -134,6 +134,7 @@ def test_fault_resuming_ignored_changed_settings(tmp_path, caplog):
         *("SOLVER.BASE_LR", 0.02, "SOLVER.BIAS_LR_FACTOR", 3, "SOLVER.STEPS", (4, 7)),
         *("SOLVER.GAMMA", 0.5, "SOLVER.MOMENTUM", 0.8, "SOLVER.WEIGHT_DECAY", 0.001),
         *("INPUT.MIN_SIZE_TRAIN", (600,), "OUTPUT_DIR", "elsewhere", "MODEL.WEIGHT", "a.pth"),
+        *("SOLVER.CLIP_GRADIENT", 35.0),
     ]
     model, optimizer, scheduler, checkpointer = _detector_training(tmp_path, *changed)
     with caplog.at_level(logging.INFO):
@@ -147,11 +148,12 @@ def test_fault_resuming_ignored_changed_settings(tmp_path, caplog):
         momentum = saved["optimizer"]["state"][number]["momentum_buffer"]
         assert torch.equal(optimizer.state[parameter]["momentum_buffer"], momentum)
     (line,) = [r.getMessage() for r in caplog.records if "setting(s) differ" in r.getMessage()]
-    assert line.startswith("7 setting(s) differ from the checkpoint's run")
+    assert line.startswith("8 setting(s) differ from the checkpoint's run")
     assert sorted(line.split("count: ")[1].split("; ")) == [
         "INPUT.MIN_SIZE_TRAIN: (800,) -> (600,)",
         "SOLVER.BASE_LR: 0.001 -> 0.02",
         "SOLVER.BIAS_LR_FACTOR: 2 -> 3",
+        "SOLVER.CLIP_GRADIENT: 0.0 -> 35.0",
         "SOLVER.GAMMA: 0.1 -> 0.5",
         "SOLVER.MOMENTUM: 0.9 -> 0.8",
         "SOLVER.STEPS: (3, 5) -> (4, 7)",

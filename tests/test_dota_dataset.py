@@ -17,6 +17,8 @@ CLASSES = ("plane", "ship")
 # a square on its tip: 20 right and left of x = 50, 15 above and below y = 40
 DIAMOND = DotaObject(np.array([[50.0, 25], [70, 40], [50, 55], [30, 40]]), "plane", 1)
 
+UPRIGHT = [[3, 4], [13, 4], [13, 9], [3, 9]]
+
 
 def dataset(folder, **options):
     options = {"tile": 64, "overlap": 16, **options}
@@ -43,6 +45,9 @@ def test_sample_of_a_small_image(tmp_path):
     assert target.bbox.tolist() == [[30, 25, 69, 54], [3, 4, 12, 8]]
     assert target.get_field("labels").tolist() == [1, 2]
     assert target.get_field("difficult").tolist() == [1, 0]
+    corners = target.get_field("corners")
+    assert corners.size == (100, 80) and corners.points.dtype == torch.float32
+    assert corners.points.tolist() == [DIAMOND.corners.tolist(), UPRIGHT]
     assert target.image_name == str(folder / "images" / "A.png")
     mask = target.get_field("masks").get_mask_tensor()[0]
     # half of the bounding 40 x 30
@@ -70,6 +75,8 @@ def test_large_image_is_cut_on_the_grid(crowd):
     # at (48, 26): 60 - 48 = 12 … 70 - 48 - 1 = 21 and 50 - 26 = 24 … 58 - 26 - 1 = 31
     assert samples[3][1].bbox.tolist() == [[12, 24, 21, 31]]
     assert samples[3][1].get_field("labels").tolist() == [1]
+    corners = samples[3][1].get_field("corners")
+    assert corners.points.tolist() == [[[12, 24], [22, 24], [22, 32], [12, 32]]]
     assert samples[4][1].bbox.tolist() == [[0, 50, 3, 57]]
 
 
@@ -98,7 +105,7 @@ def test_training_leaves_out_fragments_and_empty_tiles_of_busy_images(crowd):
 
 def test_empty_image_has_all_fields(crowd):
     _, target, _ = dataset(crowd, is_train=True, with_masks=True)[3]
-    assert target.bbox.shape == (0, 4)
+    assert target.bbox.shape == (0, 4) and target.get_field("corners").points.shape == (0, 4, 2)
     assert target.get_field("labels").dtype == torch.int64
     assert len(target.get_field("masks")) == len(target.get_field("difficult")) == 0
 
@@ -113,6 +120,10 @@ def test_boxes_without_area_or_off_the_image_are_left_out(tmp_path):
     folder = make_dota_folder(tmp_path, {"A": (100, 80, objects)})
     _, target, _ = dataset(folder, tile=1024, is_train=True)[0]
     assert target.bbox.tolist() == [[90, 70, 99, 79], [3, 4, 12, 8]]
+    # corners are not cut
+    cut = [[90, 70], [104, 70], [104, 83], [90, 83]]
+    assert target.get_field("corners").points.tolist() == [cut, UPRIGHT]
+    assert not target.has_field("masks")
 
 
 def test_tiles_know_their_place_by_their_names(tmp_path):

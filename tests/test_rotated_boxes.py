@@ -10,6 +10,7 @@ from maskrcnn_benchmark.structures.rotated_boxes import (
     corners_to_edges,
     corners_to_rotated,
     edges_to_boxlist,
+    edges_to_corners,
     le90,
     normalize_angle,
     rectangle_to_rotated,
@@ -101,6 +102,13 @@ def _in_frame(points, boxes):
     x, y = (points - boxes[:, None, :2]).unbind(-1)
     cos, sin = boxes[:, 4:].cos(), boxes[:, 4:].sin()
     return torch.stack([x * cos + y * sin, y * cos - x * sin], dim=-1)
+
+
+def test_edges_to_corners_and_back():
+    edges = torch.tensor([[3.0, 4, 13, 9], [20, 10, 21, 20]])
+    corners = edges_to_corners(edges)
+    assert corners[0].tolist() == [[3, 4], [13, 4], [13, 9], [3, 9]]
+    assert torch.equal(corners_to_edges(corners), edges)
 
 
 def test_degenerate_corners_give_no_nan():

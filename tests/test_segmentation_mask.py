@@ -75,6 +75,18 @@ def test_flips(method, polygon, mask):
     assert torch.equal(again, outlines().get_mask_tensor())
 
 
+def test_warp():
+    """By 90 degrees clockwise: y from the bottom becomes x, x becomes y."""
+    turn = torch.tensor([[0.0, -1, 20], [1, 0, 0]], dtype=torch.float64)
+    turned = outlines().warp(turn, (20, 30))
+    assert turned.size == (20, 30)
+    assert turned.instances.polygons[0].polygons[0].tolist() == [17, 4, 17, 14, 11, 14, 11, 4]
+    assert len(turned.instances.polygons[1].polygons) == 2
+    assert torch.equal(turned.get_mask_tensor()[0], rectangle_mask(11, 4, 17, 14, (20, 30)))
+    with pytest.raises(ValueError, match="only polygons can be rotated"):
+        outlines().convert("mask").warp(turn, (20, 30))
+
+
 def test_crop():
     box = (6, 4, 16, 18)
     cropped = outlines().crop(box)

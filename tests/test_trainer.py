@@ -39,6 +39,17 @@ class OneWeight(nn.Module):
         return {"loss_a": loss_a, "loss_b": 0.5 + 0 * self.weight}
 
 
+class TwoWeights(nn.Module):
+    """The gradients of its weights are 3 and 4 times the mean of the images: 5 together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.three, self.four = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+
+    def forward(self, images, targets):
+        return {"loss_a": (3 * self.three + 4 * self.four) * images.tensors.mean()}
+
+
 class Loader:
     """Batches of one 2 x 3 image whose pixels are `values[k]` in iteration k."""
 
@@ -61,14 +72,15 @@ class Loader:
             yield to_image_list([pixels]), [target], [iteration]
 
 
-def train(folder, values, noise=0.0, before=lambda iteration: None, **settings):
+def train(folder, values, noise=0.0, before=lambda iteration: None, model=None, **settings):
     """Run do_train as train_net does; return (model, arguments)."""
     defaults = {"period": 100, "test_period": 0, "dtype": "float32", "seed": 3, "device": CPU}
-    settings = defaults | settings
+    settings = defaults | {"clip": 0.0} | settings
     cfg = default_cfg.clone()
     cfg.OUTPUT_DIR, cfg.DTYPE = str(folder), settings["dtype"]
+    cfg.SOLVER.CLIP_GRADIENT = settings["clip"]
     seed_everything(settings["seed"])
-    model = OneWeight(noise).to(settings["device"])
+    model = (model or OneWeight(noise)).to(settings["device"])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3], gamma=0.1)
     folder.mkdir(exist_ok=True)
@@ -249,6 +261,26 @@ def test_mixed_precision_trains_and_resumes(tmp_path, dtype):
     model, arguments = train(tmp_path, [1, 2, 3, 1], dtype=dtype)
     assert arguments["iteration"] == 4 and model.weight < 1
     assert model.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_gradients_are_clipped_to_a_norm(tmp_path, dtype):
+    model, _ = train(tmp_path, [1, 0.2], dtype=dtype, clip=2.0, model=TwoWeights())
+    # first (3, 4), of norm 5: * 2 / 5; then (0.6, 0.8), of norm 1, which is below 2; steps of 0.1
+    assert model.three.item() == pytest.approx(1 - 0.12 - 0.06, abs=1e-6)
+    assert model.four.item() == pytest.approx(1 - 0.16 - 0.08, abs=1e-6)
+    free, _ = train(tmp_path / "free", [1, 0.2], dtype=dtype, model=TwoWeights())
+    assert free.three.item() == pytest.approx(1 - 0.3 - 0.06, abs=1e-6)
+
+
+def test_a_clipped_float16_step_whose_gradient_overflows_is_left_out(tmp_path):
+    iterations = []
+    model = TwoWeights()
+    model.three.register_hook(lambda grad: grad * (float("inf") if len(iterations) == 2 else 1))
+    train(tmp_path, [1, 1, 1], dtype="float16", clip=2.0, model=model, before=iterations.append)
+    assert iterations == [1, 2, 3]
+    assert model.three.item() == pytest.approx(1 - 2 * 0.12, abs=1e-6)  # the first and the third
+    assert model.four.item() == pytest.approx(1 - 2 * 0.16, abs=1e-6)
 
 
 def test_unknown_precision_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from maskrcnn_benchmark.data.transforms import (
     ColorJitter,
     Compose,
     Normalize,
+    RandomDiagonalFlip,
     RandomHorizontalFlip,
     RandomVerticalFlip,
     Resize,
@@ -82,6 +83,7 @@ def test_resize_gives_pils_pixels_and_keeps_the_kind(rgb, kind):
         pytest.param(RandomHorizontalFlip, 1, [37.0, 5.0, 56.0, 14.0], id="left-right"),
         # 41 rows: 40 - 14 = 26, 40 - 5 = 35
         pytest.param(RandomVerticalFlip, 0, [10.0, 26.0, 29.0, 35.0], id="top-bottom"),
+        pytest.param(RandomDiagonalFlip, (0, 1), [37.0, 26.0, 56.0, 35.0], id="both at once"),
     ],
 )
 def test_flip_moves_pixels_and_boxes_alike(rgb, kind, flip, axis, expected_box):
@@ -92,6 +94,18 @@ def test_flip_moves_pixels_and_boxes_alike(rgb, kind, flip, axis, expected_box):
     assert target.bbox.tolist() == [expected_box]
     x1, y1, x2, y2 = (int(value) for value in expected_box)
     assert (pixels[y1 : y2 + 1, x1 : x2 + 1] == 255).all()
+
+
+def test_diagonal_flip_by_the_config(rgb):
+    cfg = default_cfg.clone()
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.PIXEL_MEAN = (41,), [0.0, 0.0, 0.0]
+    cfg.INPUT.HORIZONTAL_FLIP_PROB_TRAIN = 0.0
+    assert "Diagonal" not in repr(build_transforms(cfg))
+    cfg.INPUT.DIAGONAL_FLIP_PROB_TRAIN = 1.0
+    tensor, target = build_transforms(cfg)(both_kinds(rgb)["array"], boxes_on(rgb))
+    turned = np.rot90(rgb[:, :, ::-1], 2).transpose(2, 0, 1)
+    assert np.allclose(tensor.numpy(), turned, atol=1e-4)
+    assert target.bbox.tolist() == [[37.0, 26.0, 56.0, 35.0]]
 
 
 def test_flip_with_probability_zero_does_nothing(rgb):

@@ -88,9 +88,7 @@ def rotate(image: AnyImage, target: Target, degrees: float) -> tuple[AnyImage, T
 def _matrix(degrees: float, width: int, height: int) -> np.ndarray:
     """Return the matrix (2, 3), float64, of a rotation about the image's centre."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    if degrees % 90 == 0:
-        cos, sin = round(cos), round(sin)
-    turn = np.array([[cos, -sin], [sin, cos]], dtype=np.float64)
+    turn = np.array([[cos, -sin], [sin, cos]])
     center = np.array([width, height]) / 2
     return np.column_stack([turn, center - turn @ center])
 
