@@ -157,7 +157,10 @@ BUILDS = [
 # of all files' names, keys and values, and of the defaults
 VALUES_DIGEST = "16be60508b39c5b1"
 DEFAULTS_DIGEST = "b8f8b3b2b661a8d4"
-NEW_DEFAULTS = re.compile(r"MODEL\.CROWD\.|DOTA\.|SOLVER\.SEED$")
+NEW_DEFAULTS = re.compile(
+    r"MODEL\.(CROWD|ORIENTED)\.|DOTA\.|SOLVER\.(SEED|CLIP_GRADIENT)$|"
+    r"INPUT\.(ROTATE_|DIAGONAL_FLIP_PROB_TRAIN$)"
+)
 ELSEWHERE = ("MODEL.DEVICE", "PATHS_CATALOG")  # defaults that depend on the machine
 
 
