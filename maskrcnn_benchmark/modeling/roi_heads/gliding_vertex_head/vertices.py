@@ -2,7 +2,7 @@
 
 Worked numbers: in the box (10, 20, 30, 28) the vertices (0.25, 0.5, 0.25, 0.5) are (15, 20) on the
 upper side, a quarter from the left; (30, 24) on the right one, half from the top; (25, 28), a
-quarter from the right; (10, 24), half from the bottom. It covers 0.625 of the box.
+quarter from the right; (10, 24), half from the bottom. It covers half of the box.
 """
 
 import torch
