@@ -25,7 +25,8 @@ class RandomRotation:
     """Rotate image and target by a random angle, with a probability.
 
     As mmrotate's PolyRandomRotate, except that an image which loses all its objects stays, as
-    background, and that objects stay however small they are.
+    background, that objects stay however small they are, and that 180 degrees are as frequent as 90
+    and 270, not twice as frequent.
 
     Args:
         prob: of a rotation.
