@@ -105,11 +105,9 @@ def oriented_nms(
         for _, columns in _suppressing_pairs(quads, kept, block, group, iou_threshold):
             dead[columns] = True
         block = block[~dead]
-        pairs = [
-            torch.stack(pair)
-            for pair in _suppressing_pairs(quads, block, block, group, iou_threshold)
-        ]
-        alive = _greedy(len(block), torch.cat([block.new_empty(2, 0), *pairs], dim=1).cpu().numpy())
+        among = _suppressing_pairs(quads, block, block, group, iou_threshold)
+        drops = torch.cat([block.new_empty(2, 0), *(torch.stack(pair) for pair in among)], dim=1)
+        alive = _greedy(len(block), drops.cpu().numpy())
         kept = torch.cat([kept, block[torch.from_numpy(alive).to(block.device)]])
     keep = order[kept]
     return keep if isinstance(corners, Tensor) else keep.numpy()
