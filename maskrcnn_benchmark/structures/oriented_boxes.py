@@ -104,11 +104,11 @@ def oriented_nms(
         dead = torch.zeros(len(block), dtype=torch.bool, device=order.device)
         for _, columns in _suppressing_pairs(quads, kept, block, group, iou_threshold):
             dead[columns] = True
-        block = block[~dead]
-        among = _suppressing_pairs(quads, block, block, group, iou_threshold)
-        drops = torch.cat([block.new_empty(2, 0), *(torch.stack(pair) for pair in among)], dim=1)
-        alive = _greedy(len(block), drops.cpu().numpy())
-        kept = torch.cat([kept, block[torch.from_numpy(alive).to(block.device)]])
+        rest = block[~dead]
+        among = _suppressing_pairs(quads, rest, rest, group, iou_threshold)
+        drops = torch.cat([rest.new_empty(2, 0), *(torch.stack(pair) for pair in among)], dim=1)
+        alive = _greedy(len(rest), drops.cpu().numpy())
+        kept = torch.cat([kept, rest[torch.from_numpy(alive).to(rest.device)]])
     keep = order[kept]
     return keep if isinstance(corners, Tensor) else keep.numpy()
 
