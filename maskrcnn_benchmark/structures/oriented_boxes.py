@@ -99,7 +99,7 @@ def oriented_nms(
     order = _tensor(scores).argsort(descending=True, stable=True)
     quads = _Quads(_tensor(corners)[order])
     group = torch.zeros_like(order) if groups is None else torch.as_tensor(groups)[order]
-    kept = order.new_empty(0)
+    kept: Tensor = order.new_empty(0)
     for block in torch.arange(len(quads), device=order.device).split(_NMS_BLOCK):
         dead = torch.zeros(len(block), dtype=torch.bool, device=order.device)
         for _, columns in _suppressing_pairs(quads, kept, block, group, iou_threshold):
