@@ -101,16 +101,22 @@ def oriented_nms(
     group = torch.zeros_like(order) if groups is None else torch.as_tensor(groups)[order]
     kept: Tensor = order.new_empty(0)
     for block in torch.arange(len(quads), device=order.device).split(_NMS_BLOCK):
-        dead = torch.zeros(len(block), dtype=torch.bool, device=order.device)
-        for _, columns in _suppressing_pairs(quads, kept, block, group, iou_threshold):
-            dead[columns] = True
-        rest = block[~dead]
-        among = _suppressing_pairs(quads, rest, rest, group, iou_threshold)
-        drops = torch.cat([rest.new_empty(2, 0), *(torch.stack(pair) for pair in among)], dim=1)
-        alive = _greedy(len(rest), drops.cpu().numpy())
-        kept = torch.cat([kept, rest[torch.from_numpy(alive).to(rest.device)]])
+        kept = torch.cat([kept, _kept_of_block(quads, kept, block, group, iou_threshold)])
     keep = order[kept]
     return keep if isinstance(corners, Tensor) else keep.numpy()
+
+
+def _kept_of_block(
+    quads: "_Quads", kept: Tensor, block: Tensor, group: Tensor, iou_threshold: float
+) -> Tensor:
+    """Return which boxes of a block, indices by falling score, are kept beside the better ones."""
+    dropped = torch.zeros(len(block), dtype=torch.bool, device=block.device)
+    for _, columns in _suppressing_pairs(quads, kept, block, group, iou_threshold):
+        dropped[columns] = True
+    block = block[~dropped]
+    among = _suppressing_pairs(quads, block, block, group, iou_threshold)
+    pairs = torch.cat([block.new_empty(2, 0), *(torch.stack(pair) for pair in among)], dim=1)
+    return block[torch.from_numpy(_greedy(len(block), pairs.cpu().numpy())).to(block.device)]
 
 
 def _suppressing_pairs(
