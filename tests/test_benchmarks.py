@@ -2,7 +2,7 @@
 
 import pytest
 
-from maskrcnn_benchmark.benchmarks import side_by_side
+from maskrcnn_benchmark.benchmarks import oriented, side_by_side
 
 PASTING = [case for case in side_by_side.CASES if case[1] == "paste"]
 
@@ -33,3 +33,19 @@ def test_a_checkout_beside_itself_gives_the_same_result(monkeypatch):
     # the columns are rounded; twice the same code is not ten times as fast as itself
     assert float(ratio) == pytest.approx(float(ours) / float(theirs), rel=0.1)
     assert 0.1 < float(ratio) < 10
+
+
+def test_oriented_parts_beside_upright_ones(monkeypatch):
+    small = {"SIDE": 128, "CHANNELS": 4, "ROIS": 6, "PROPOSALS": 9, "TRUTHS": 7, "DETECTIONS": 8}
+    for name, value in small.items():
+        monkeypatch.setattr(oriented, name, value)
+    monkeypatch.setattr(oriented, "_steps", lambda training: (lambda: None, lambda: None))
+    called = []
+    monkeypatch.setattr(
+        oriented, "_medians", lambda cases, _: [(called.append(case()), 3.0)[1] for case in cases]
+    )
+    title, _, *rows = oriented.oriented_table(repeats=1)
+    assert "1 calls of each in turn" in title and len(rows) == 6
+    assert all(row.split()[-3:] == ["3.000", "3.000", "1.00"] for row in rows)
+    assert len(called) == 12
+    assert rows[2].startswith("target assignment, 9 proposals, 7 objects")

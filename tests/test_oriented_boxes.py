@@ -5,9 +5,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
+from maskrcnn_benchmark.benchmarks.memory import LiveTensors
 from maskrcnn_benchmark.structures.mask_corners import masks_to_corners
 from maskrcnn_benchmark.structures.oriented_boxes import (
+    best_oriented_overlap,
     corners_to_hbb,
     oriented_iou,
     oriented_nms,
@@ -191,6 +194,31 @@ def test_nms_of_20000_boxes(spread):
     iou = oriented_iou(corners[kept[:2000]], corners[kept])
     np.fill_diagonal(iou, 0)
     assert 1000 < len(kept) < 20000 and iou.max() <= 0.1
+
+
+def test_groups_do_not_suppress_each_other():
+    boxes = np.stack([rotated((50, 40), 30, 8, 20), rotated((51, 40), 30, 8, 20)] * 2)
+    scores, groups = np.array([0.9, 0.8, 0.7, 0.6]), np.array([1, 2, 1, 3])
+    kept = oriented_nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.5, groups=groups)
+    assert kept.tolist() == [0, 1, 3]
+
+
+def test_best_overlap_is_the_matrixs():
+    boxes, others = torch.from_numpy(random_boxes(700, 3)), torch.from_numpy(random_boxes(1100, 4))
+    others[900:910] = others[:10]  # equal ones: the first counts
+    matrix = oriented_iou(boxes, others)
+    iou, index = best_oriented_overlap(boxes, others)
+    assert torch.equal(iou, matrix.amax(dim=1))
+    assert torch.equal(index, matrix.argmax(dim=1)) and (iou > 0).any() and index.max() < 1100
+    assert best_oriented_overlap(boxes, others[:0])[0].tolist() == [0] * 700
+
+
+def test_a_crowds_best_overlaps_take_bounded_memory():
+    """5,000 objects and 2,000 proposals; the matrix alone would take 80 MB."""
+    boxes, others = (torch.from_numpy(random_boxes(n, n, spread=1000)) for n in (2000, 5000))
+    with LiveTensors() as live:
+        iou, _ = best_oriented_overlap(boxes, others)
+    assert live.peak < 128e6 and (iou > 0).sum() > 1000
 
 
 def test_hbb():

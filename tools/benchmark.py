@@ -3,6 +3,7 @@
     python tools/benchmark.py crowd
     python tools/benchmark.py memory --config-file configs/dota/faster_rcnn_R_50_FPN_1x.yaml
     python tools/benchmark.py original CHECKOUT
+    python tools/benchmark.py oriented
 
 `crowd`: time and memory of matching 100, 1,000 and 5,000 ground truths with the anchors of a
 1024 x 1024 tile, compared with the computation on the whole IoU matrix, and whether the indices
@@ -14,6 +15,9 @@ on the CPU, so that they can be chosen before a GPU is there. IMS_PER_BATCH is o
 `original`: time of training steps and inference of Faster and Mask R-CNN (R-50-FPN) on an image of
 1056 x 800 pixels, and of pasting masks, compared with a checkout of the original that runs on this
 PyTorch (after `python tools/apply_patches.py CHECKOUT`). Ten minutes.
+
+`oriented`: CPU time of rotated RoIAlign, target assignment, suppression, and steps of Oriented
+R-CNN, each compared with its upright counterpart. Some minutes.
 """
 
 import argparse
@@ -21,6 +25,7 @@ from pathlib import Path
 
 from maskrcnn_benchmark.benchmarks.crowd import crowd_table
 from maskrcnn_benchmark.benchmarks.memory import memory_table
+from maskrcnn_benchmark.benchmarks.oriented import oriented_table
 from maskrcnn_benchmark.benchmarks.side_by_side import compare
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.utils.command_line import image_size, run_tool
@@ -42,13 +47,17 @@ def main() -> None:
     original = commands.add_parser("original", help="time compared with the original's")
     original.add_argument("checkout", type=Path, metavar="CHECKOUT")
     original.add_argument("--repeats", type=int, default=10, metavar="N")
+    oriented = commands.add_parser("oriented", help="time of oriented models' parts")
+    oriented.add_argument("--repeats", type=int, default=5, metavar="N")
     args = parser.parse_args()
     if args.command == "crowd":
         lines = crowd_table(args.counts, *args.size, args.seed)
     elif args.command == "memory":
         lines = memory_table(load_config(args.config_file, args.opts), args.objects)
-    else:
+    elif args.command == "original":
         lines = compare(args.checkout, args.repeats)
+    else:
+        lines = oriented_table(args.repeats)
     for line in lines:
         print(line, flush=True)
 
