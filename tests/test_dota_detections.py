@@ -7,6 +7,7 @@ from made_data import boxlist
 
 from maskrcnn_benchmark.dota.detections import to_detections
 from maskrcnn_benchmark.dota.tiles import Window
+from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.mask_pasting import Masker
 
 WINDOW = Window(100, 30, 64, 48)
@@ -49,3 +50,17 @@ def test_pasted_masks_and_proposals_are_refused():
         to_detections(found, WINDOW)
     with pytest.raises(ValueError, match="boxes without scores.*RPN_ONLY"):
         to_detections(boxlist([[1, 2, 3, 4]], (64, 48), objectness=torch.ones(1)), WINDOW)
+
+
+def test_oriented_detections_keep_their_corners_and_lines_are_no_objects():
+    """A window of 100 x 60 pixels that is seen at half its size."""
+    corners = torch.tensor(
+        [[[10.0, 4], [20, 9], [17, 15], [7, 10]], [[10, 4], [20, 9], [20, 9], [10, 4]]]
+    )
+    prediction = BoxList(torch.tensor([[7.0, 4, 19, 14], [10, 4, 19, 8]]), (50, 30))
+    prediction.add_field("scores", torch.tensor([0.9, 0.8]))
+    prediction.add_field("labels", torch.tensor([2, 1]))
+    prediction.add_field("corners", corners)
+    found = to_detections(prediction, Window(200, 30, 100, 60))
+    assert found.corners.tolist() == [[[220, 38], [240, 48], [234, 60], [214, 50]]]
+    assert found.labels.tolist() == [2] and len(found) == 1

@@ -9,6 +9,8 @@ from maskrcnn_benchmark.dota.tiles import Window
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.mask_corners import masks_to_corners
 
+LEAST_AREA = 0.01  # square pixels: an oriented detection of less is a line, no object
+
 
 @dataclass
 class Detections:
@@ -102,6 +104,8 @@ def to_detections(prediction: BoxList, window: Window) -> Detections:
     corners = None
     if prediction.has_field("corners"):
         corners = found.get_field("corners").float().numpy()
+        keep = np.flatnonzero(_areas(corners) >= LEAST_AREA)
+        found, boxes_xyxy, corners = found[torch.from_numpy(keep)], boxes_xyxy[keep], corners[keep]
     elif prediction.has_field("mask"):
         masks = prediction.get_field("mask")
         if masks.dtype == torch.bool:
@@ -110,6 +114,12 @@ def to_detections(prediction: BoxList, window: Window) -> Detections:
                 "which give no corners: set MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS to False"
             )
         corners = masks_to_corners(masks[:, 0].float().numpy(), boxes_xyxy)
-    scores = prediction.get_field("scores").float().numpy()
-    labels = prediction.get_field("labels").numpy()
+    scores = found.get_field("scores").float().numpy()
+    labels = found.get_field("labels").numpy()
     return Detections(boxes_xyxy, scores, labels, corners).moved(window.x0, window.y0)
+
+
+def _areas(corners: np.ndarray) -> np.ndarray:
+    """Return the areas (N,) of quadrilaterals (N, 4, 2)."""
+    x, y = np.moveaxis(corners - corners[:, :1], 2, 0).astype(np.float64)
+    return np.abs((x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1)).sum(axis=1)) / 2

@@ -33,12 +33,12 @@ def roi_align_rotated(
     """
     channels = features[0].shape[1]
     table = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in features])
-    sizes = [level.shape for level in features]
-    heights, widths = (torch.tensor([s[k] for s in sizes], device=rois.device) for k in (2, 3))
-    pixels = torch.tensor([n * h * w for n, _, h, w in sizes], device=rois.device)
-    starts = pixels.cumsum(0) - pixels
-    height, width = heights[levels], widths[levels]
-    first = starts[levels] + rois[:, 0].long() * height * width
+    places, start = [], 0  # of each level in the table
+    for images, _, height, width in (level.shape for level in features):
+        places.append((height, width, start))
+        start += images * height * width
+    height, width, start = torch.tensor(places, device=rois.device)[levels].unbind(1)  # [R] each
+    first = start + rois[:, 0].long() * height * width
 
     x, y = _sample_points(rois[:, 1:], scales.to(rois)[levels], output_size).unbind(-1)  # [R, K, S]
     left, right, x_share, x_valid = _neighbours(x, width[:, None, None])

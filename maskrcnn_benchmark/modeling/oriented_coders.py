@@ -4,6 +4,7 @@ Coordinates, angles and the form le90 are those of structures/rotated_boxes.py.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ class MidpointOffsetCoder:
         anchor_size = anchors_xyxy[:, 2:] - anchors_xyxy[:, :2]
         shift = (center - anchor_center) / anchor_size
         code = torch.cat([shift, (size / anchor_size).log(), _touching_points(boxes) / size], dim=1)
-        return code / code.new_tensor(self.stds)
+        return _scaled(code, [1 / std for std in self.stds])
 
     def decode(self, codes: Tensor, anchors_xyxy: Tensor) -> Tensor:
         """Return the rotated boxes (N, 5) of codes (N, 6), smallest rectangles in the form le90.
@@ -51,7 +52,7 @@ class MidpointOffsetCoder:
         The two touching points and their mirror images form a parallelogram; its shorter diagonal
         is lengthened to the longer one, which makes it a rectangle.
         """
-        codes = codes * codes.new_tensor(self.stds)
+        codes = _scaled(codes, self.stds)
         anchor_center = (anchors_xyxy[:, :2] + anchors_xyxy[:, 2:]) / 2
         anchor_size = anchors_xyxy[:, 2:] - anchors_xyxy[:, :2]
         center = anchor_center + codes[:, :2] * anchor_size
@@ -72,6 +73,12 @@ class MidpointOffsetCoder:
         length = from_center.norm(dim=2, keepdim=True)
         longest = length.amax(dim=1, keepdim=True)
         return rectangle_to_rotated(from_center * (longest / length) + center[:, None])
+
+
+def _scaled(codes: Tensor, factors: Sequence[float]) -> Tensor:
+    """Return codes (N, C) times a factor per column; no factor is copied to a device."""
+    columns = zip(codes.unbind(dim=1), factors, strict=True)
+    return torch.stack([column * factor for column, factor in columns], dim=1)
 
 
 def _touching_points(boxes: Tensor) -> Tensor:
@@ -118,11 +125,11 @@ class RotatedBoxCoder:
         turn = torch.where(swap, other, turn)
         ratios = (sides / references[:, 2:4]).log()
         code = torch.cat([shift / references[:, 2:4], ratios, turn[:, None]], dim=1)
-        return code / code.new_tensor(self.stds)
+        return _scaled(code, [1 / std for std in self.stds])
 
     def decode(self, codes: Tensor, references: Tensor) -> Tensor:
         """Return the boxes (N, 5), in the form le90, of codes (N, 5)."""
-        codes = codes * codes.new_tensor(self.stds)
+        codes = _scaled(codes, self.stds)
         along, across = (codes[:, :2] * references[:, 2:4]).unbind(dim=1)
         cos, sin = references[:, 4].cos(), references[:, 4].sin()
         center = references[:, :2] + torch.stack(

@@ -23,12 +23,12 @@ def normalize_angle(angle: Tensor) -> Tensor:
 
 def edges_to_boxlist(edges_xyxy: Tensor) -> Tensor:
     """Turn upright boxes (..., 4) from edges to BoxList's pixel indices: (3, 4, 13, 9) -> 12, 8."""
-    return edges_xyxy - edges_xyxy.new_tensor([0, 0, 1, 1])
+    return torch.cat([edges_xyxy[..., :2], edges_xyxy[..., 2:] - 1], dim=-1)
 
 
 def boxlist_to_edges(boxes_xyxy: Tensor) -> Tensor:
     """Turn upright boxes (..., 4) from BoxList's pixel indices to edges: (3, 4, 12, 8) -> 13, 9."""
-    return boxes_xyxy + boxes_xyxy.new_tensor([0, 0, 1, 1])
+    return torch.cat([boxes_xyxy[..., :2], boxes_xyxy[..., 2:] + 1], dim=-1)
 
 
 def rotated_to_corners(boxes: Tensor) -> Tensor:
@@ -83,8 +83,10 @@ def corners_to_rotated(corners: Tensor) -> Tensor:
     first, second = corners[..., [0, 1, 2, 3, 0, 1], :], corners[..., [1, 2, 3, 0, 2, 3], :]
     side = second - first  # [..., 6, 2]
     length = side.norm(dim=-1, keepdim=True)
-    upright = side.new_tensor([1.0, 0.0])
-    along = torch.where(length > 0, side / length.clamp(min=1e-12), upright)
+    along = side / length.clamp(min=1e-12)  # 0 where two points coincide: not a direction
+    along = torch.stack(
+        [torch.where(length[..., 0] > 0, along[..., 0], 1.0), along[..., 1]], dim=-1
+    )
     across = torch.stack([-along[..., 1], along[..., 0]], dim=-1)
     middle = corners.mean(dim=-2, keepdim=True)
     local = corners - middle

@@ -70,8 +70,9 @@ class OrientedPostProcessor(nn.Module):
     def _pairs(self, boxes: Tensor, scores: Tensor, image_size: tuple[int, int]) -> BoxList:
         """Return one box per (proposal, class) pair, centres kept inside the image."""
         width, height = image_size
-        limit = boxes.new_tensor([width - 1, height - 1])
-        center = torch.minimum(boxes[:, :2].clamp(min=0), limit)
+        center = torch.stack(
+            [boxes[:, 0].clamp(0, width - 1), boxes[:, 1].clamp(0, height - 1)], dim=1
+        )
         corners = rotated_to_corners(torch.cat([center, boxes[:, 2:]], dim=1))
         corners = corners[:, None].expand(-1, scores.shape[1], -1, -1).flatten(0, 1)
         pairs = BoxList(edges_to_boxlist(corners_to_edges(corners)), image_size)
