@@ -133,7 +133,7 @@ def test_agnostic_codes_serve_every_class():
     assert result.bbox.numpy() == pytest.approx(places, abs=1e-4)  # exponentials of another shape
 
 
-def test_fault_detections_cut_without_a_word(caplog):
+def test_fault_detections_cut_silently(caplog):
     logits, codes, boxes = made_outputs()
     processor = PostProcessor(0.2, 0.4, 10)
     with caplog.at_level(logging.WARNING):

@@ -200,13 +200,13 @@ def test_uneven_shares_in_evaluation(folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(build, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    judged = []
+    evaluated = []
     for rank in (0, 1):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
         (loader,) = make_data_loader(config(folder, tmp_path), False, is_distributed=True)
-        judged.append([index for _, _, ids in loader for index in ids])
-    assert sorted(judged[0]) == [0, 1, 2]
-    assert set(judged[0]) | set(judged[1]) == set(range(5))
+        evaluated.append([index for _, _, ids in loader for index in ids])
+    assert sorted(evaluated[0]) == [0, 1, 2]
+    assert set(evaluated[0]) | set(evaluated[1]) == set(range(5))
 
 
 def test_evaluation_gives_a_loader_for_each_set(folder, tmp_path):

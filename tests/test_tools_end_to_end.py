@@ -240,7 +240,7 @@ def test_errors_are_one_line_and_status_2(data, monkeypatch, capsys):
     assert end.value.code == 2 and line.startswith("error: ") and "no.pth" in line
 
 
-def test_weights_of_another_detector_are_not_judged(data, trained):
+def test_weights_of_another_detector_are_not_evaluated(data, trained):
     settings = str(data / "settings.yaml")
     weights = str(trained[0] / "model_final.pth")
     other = load_config(settings, ["MODEL.ROI_BOX_HEAD.NUM_CLASSES", "4"])

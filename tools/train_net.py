@@ -32,7 +32,7 @@ def train(cfg, distributed: bool):
     them.
 
     Returns:
-        The trained model, wrapped in DistributedDataParallel in a distributed run.
+        the trained model, wrapped in DistributedDataParallel in a distributed run.
     """
     device = torch.device(cfg.MODEL.DEVICE)
     model = build_detection_model(cfg).to(device)

@@ -85,7 +85,7 @@ def memory_table(cfg, objects: int) -> Iterator[str]:
         objects: per image.
 
     Yields:
-        The lines of a table.
+        the lines of a table.
     """
     if cfg.MODEL.KEYPOINT_ON:
         raise ValueError("memory is counted for boxes and masks only, got MODEL.KEYPOINT_ON True")

@@ -40,7 +40,7 @@ def oriented_table(repeats: int) -> Iterator[str]:
         repeats: timed calls of each; one more before them is not timed.
 
     Yields:
-        The lines of a table: medians of this process's CPU seconds, oriented and upright.
+        the lines of a table: medians of this process's CPU seconds, oriented and upright.
     """
     yield f"{torch.get_num_threads()} threads, {repeats} calls of each in turn, median CPU seconds"
     yield f"{'':52} {'oriented':>9} {'upright':>8} {'ratio':>6}"

@@ -18,6 +18,7 @@ _TITLE = "COCO detections"
 
 
 def main() -> None:
+    """Draw what a model finds on a camera's pictures until Escape is pressed."""
     parser = argparse.ArgumentParser(description="Draw detections on a camera's pictures")
     parser.add_argument("--config-file", required=True, metavar="FILE")
     parser.add_argument("--camera", default="0", help="number of a camera, or a video file")

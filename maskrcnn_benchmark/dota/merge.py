@@ -26,7 +26,7 @@ def merge_tiles(tiles: Sequence[Detections], nms_hbb: float, nms_obb: float) -> 
         nms_obb: corners with a greater polygon IoU than this are the same object.
 
     Returns:
-        Detections by falling score.
+        detections by falling score.
 
     Raises:
         ValueError: some tiles have corners and others not.

@@ -69,7 +69,7 @@ class BBoxAug:
             device: where the model lies.
 
         Returns:
-            The detections, one BoxList per image in the first view's pixels. Masks and keypoints
+            the detections, one BoxList per image in the first view's pixels. Masks and keypoints
             come from the first view, in which the merged boxes are shown to their heads.
 
         Raises:

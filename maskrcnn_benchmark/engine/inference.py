@@ -98,7 +98,7 @@ def inference(
         dtype: precision, as cfg.DTYPE names it.
 
     Returns:
-        What the data set's evaluation returns, on the main process; None on the others.
+        what the data set's evaluation returns, on the main process; None on the others.
 
     Raises:
         ValueError: an image has no prediction.
@@ -148,7 +148,7 @@ def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> di
         output_dir: results go to `output_dir/inference/<set>`; None: cfg.OUTPUT_DIR; "": nowhere.
 
     Returns:
-        Folder name of the set -> its evaluation's result (None but on the main process).
+        folder name of the set -> its evaluation's result (None but on the main process).
     """
     output_dir = cfg.OUTPUT_DIR if output_dir is None else output_dir
     loaders = make_data_loader(cfg, is_train=False, is_distributed=distributed)
@@ -189,7 +189,7 @@ def _gather_predictions(share: dict[int, Any], dataset: Any) -> list[Any] | None
     """Put the processes' shares together, in the data set's order.
 
     Returns:
-        One prediction per image, on the main process; None on the others.
+        one prediction per image, on the main process; None on the others.
 
     Raises:
         ValueError: on every process, if an image has no prediction or a prediction no image.

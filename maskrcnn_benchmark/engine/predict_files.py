@@ -67,7 +67,7 @@ def predict_files(
         about: put at the head of the JSON file, and told first.
 
     Returns:
-        How many files have no picture, since they cannot be read or it cannot be written.
+        how many files have no picture, since they cannot be read or it cannot be written.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def _write_picture(
     A JPEG holds no more than 65,500 pixels per side; a larger image is reduced.
 
     Returns:
-        Whether the picture could be written; why not is in the log.
+        whether the picture could be written; why not is in the log.
     """
     path = out / f"{name}_detections.jpg"
     if detections.in_task1 is not None:

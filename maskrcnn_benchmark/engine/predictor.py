@@ -99,7 +99,7 @@ class Predictor:
                 after each batch of TEST.IMS_PER_BATCH windows.
 
         Returns:
-            Detections in the image's pixels, by falling score.
+            detections in the image's pixels, by falling score.
         """
         bgr = to_bgr(image, channel_order)
         windows = self.windows(bgr.shape[1], bgr.shape[0], tile, overlap)
@@ -143,7 +143,7 @@ def read_class_names(cfg, weights: str) -> list[str]:
         weights: its file; training left labels.json beside it.
 
     Returns:
-        The names in labels.json if they are as many as the model's classes, else those of
+        the names in labels.json if they are as many as the model's classes, else those of
         DOTA.CLASSES or DOTA.VERSION, else "class-1", "class-2", …
     """
     section = "RETINANET" if cfg.MODEL.RETINANET_ON else "ROI_BOX_HEAD"

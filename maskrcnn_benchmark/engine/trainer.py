@@ -41,7 +41,7 @@ def reduce_loss_dict(loss_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tens
         loss_dict: scalars; the same names on every process.
 
     Returns:
-        The averages, the same on every process; with one process the dict itself.
+        the averages, the same on every process; with one process the dict itself.
     """
     if get_world_size() == 1:
         return loss_dict
@@ -153,7 +153,7 @@ def _fetch(
     """Fetch the losses, averaged over the processes, from the device in one transfer.
 
     Returns:
-        The losses and, first, their sum as "loss"; whether any process is asked to stop: all
+        the losses and, first, their sum as "loss"; whether any process is asked to stop: all
         stop after the same iteration.
     """
     some_loss = next(iter(loss_dict.values()))
@@ -221,7 +221,7 @@ def _evaluate(cfg, model, data_loader_val, device: torch.device) -> dict[str, fl
     """Evaluate the model on DATASETS.TEST; the training after it is as if it had not been.
 
     Returns:
-        Flat names and figures, on the main process; the others get the losses only.
+        flat names and figures, on the main process; the others get the losses only.
     """
     plain_model = getattr(model, "module", model)
     with _untouched(plain_model):

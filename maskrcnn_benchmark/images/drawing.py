@@ -48,7 +48,7 @@ def draw_detections(
         scores: (N,), written at the objects whose short sides are as long as the text.
 
     Returns:
-        The same array.
+        the same array.
     """
     corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
     short_sides = _short_sides(corners)

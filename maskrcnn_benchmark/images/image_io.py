@@ -162,7 +162,7 @@ def _tiff_tag(image: Image.Image, tag: int) -> int:
 
 
 def _has_16_bit_channels(image: Image.Image) -> bool:
-    """Whether a colour file stores 16 bits a channel, which Pillow would cut to the upper 8."""
+    """Say whether a colour file stores 16 bits a channel, which Pillow would cut to the upper 8."""
     if image.mode not in ("RGB", "RGBA", "LA", "CMYK"):
         return False
     return any(";16" in str(part) for tile in getattr(image, "tile", ()) for part in tile)

@@ -28,7 +28,7 @@ class BalancedPositiveNegativeSampler:
             matched_idxs: (M,) per image: >= 1 positive, 0 negative, -1 neither.
 
         Returns:
-            Boolean masks (M,) per image of the positives drawn, and of the negatives drawn.
+            boolean masks (M,) per image of the positives drawn, and of the negatives drawn.
         """
         candidates = [mask for labels in matched_idxs for mask in (labels >= 1, labels == 0)]
         indices = nonzero_each(candidates) if candidates else []

@@ -187,7 +187,7 @@ class _Blocks:
             number: what else the caller wants to know from the device, a scalar.
 
         Returns:
-            That number, fetched in the same wait as the numbers of pairs.
+            that number, fetched in the same wait as the numbers of pairs.
         """
         far_away = _far_away(gt)
         gt = torch.where(box_areas(gt).isfinite()[:, None], gt, far_away)

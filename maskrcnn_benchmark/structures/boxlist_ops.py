@@ -25,7 +25,7 @@ def boxlist_nms(
         score_field: name of the field that holds the scores.
 
     Returns:
-        The boxes that stay, by falling score.
+        the boxes that stay, by falling score.
     """
     if nms_thresh <= 0:
         return boxlist
@@ -51,7 +51,7 @@ def boxlist_nms_per_group(
         score_field: name of the field that holds the scores.
 
     Returns:
-        The boxes that stay, by group, within a group by falling score.
+        the boxes that stay, by group, within a group by falling score.
     """
     if nms_thresh <= 0:
         return boxlist[groups.sort(stable=True).indices]

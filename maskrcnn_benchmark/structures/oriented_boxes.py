@@ -61,7 +61,7 @@ def best_oriented_overlap(corners: Tensor, others: Tensor) -> tuple[Tensor, Tens
         others: (N, 4, 2).
 
     Returns:
-        The IoU (M,) float64, and the index (M,) int64, the first among equals; 0 and 0 where
+        the IoU (M,) float64, and the index (M,) int64, the first among equals; 0 and 0 where
         nothing overlaps.
     """
     a, b = _Quads(corners), _Quads(others)
@@ -297,7 +297,7 @@ def _cut(points: Tensor, count: Tensor, start: Tensor, direction: Tensor) -> tup
         start, direction: (P, 1, 2) of the lines.
 
     Returns:
-        Points (P, K + 2, 2), the unused ones repeating the first, and counts. A line cuts a convex
+        points (P, K + 2, 2), the unused ones repeating the first, and counts. A line cuts a convex
         polygon at two places, which makes one corner more; where a side lies along the line,
         rounding can make two.
     """

@@ -137,7 +137,7 @@ class Checkpointer:
         """Take the optimizer's and the scheduler's states out of the checkpoint and load them.
 
         Returns:
-            The settings that were others when they were saved.
+            the settings that were others when they were saved.
         """
         states = [checkpoint.pop(part, None) or {} for part in ("optimizer", "scheduler")]
         if self.optimizer is not None and states[0]:
@@ -229,6 +229,7 @@ class DetectronCheckpointer(Checkpointer):
         self.cfg = cfg.clone()
 
     def save(self, name: str, **kwargs: Any) -> None:
+        """Write a checkpoint as Checkpointer.save does, with channel order and settings."""
         settings = plain_settings(self.cfg)
         super().save(name, channel_order=self._channel_order(), settings=settings, **kwargs)
 

@@ -25,17 +25,17 @@ class SmoothedValue:
 
     @property
     def median(self) -> float:
-        """The median of the window, the lower of the two middle values if their number is even."""
+        """Return the window's median; of an even number of values, the lower middle one."""
         return sorted(self.deque)[(len(self.deque) - 1) // 2]
 
     @property
     def avg(self) -> float:
-        """The mean of the window."""
+        """Return the mean of the window."""
         return sum(self.deque) / len(self.deque)
 
     @property
     def global_avg(self) -> float:
-        """The mean of all values."""
+        """Return the mean of all values."""
         return self.total / self.count
 
 

@@ -25,7 +25,7 @@ def start_run(config_file: str, opts: Sequence[str], local_rank: int, log_to_fil
         log_to_file: write OUTPUT_DIR/log.txt too.
 
     Returns:
-        The frozen settings; MODEL.DEVICE is as take_device returns it.
+        the frozen settings; MODEL.DEVICE is as take_device returns it.
 
     Raises:
         FileNotFoundError, ValueError: of load_config; an unknown DTYPE; a device that is not there.
@@ -64,7 +64,7 @@ def take_device(wanted: str, local_rank: int | None = None) -> str:
             whatever number `wanted` has.
 
     Returns:
-        What `wanted` comes to: "cpu" where CUDA was asked for and there is none, "cuda" among
+        what `wanted` comes to: "cpu" where CUDA was asked for and there is none, "cuda" among
         several processes, else itself.
 
     Raises:

@@ -29,7 +29,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         path: the file; may be missing, and its last line may be cut off (a killed run).
 
     Returns:
-        One dict per whole line, each with "iteration".
+        one dict per whole line, each with "iteration".
     """
     rows = []
     if os.path.exists(path):

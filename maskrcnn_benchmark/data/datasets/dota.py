@@ -60,7 +60,7 @@ class DotaSample:
 
     @property
     def stem(self) -> str:
-        """The file's name without folder and suffix."""
+        """Return the file's name without folder and suffix."""
         return Path(self.path).stem
 
 
@@ -298,7 +298,7 @@ class DotaDataset(Dataset):
 
     @property
     def has_loose_tiles(self) -> bool:
-        """Whether files are tiles by their names, but nothing says that they are complete."""
+        """Say whether files are tiles by their names, but nothing says that they are complete."""
         is_tile = (sample.stem != sample.source for sample in self.samples)
         return not self.tiles_are_complete and any(is_tile)
 

@@ -32,7 +32,7 @@ class GeneralizedRCNN(nn.Module):
                 (int64, from 1) and, for masks, "masks". An image without boxes is background.
 
         Returns:
-            In training the losses by name; otherwise the detections, one BoxList per image with the
+            in training the losses by name; otherwise the detections, one BoxList per image with the
             fields "scores", "labels" and, for masks, "mask" [N, 1, M, M].
 
         Raises:

@@ -32,7 +32,7 @@ def split_boxes(boxes: list[BoxList], most: int) -> Iterator[list[BoxList]]:
         most: boxes per chunk, of all images together.
 
     Yields:
-        One BoxList per image, empty where the image has no box in the chunk; the lists as given
+        one BoxList per image, empty where the image has no box in the chunk; the lists as given
         where one chunk holds them all.
     """
     total = sum(len(of_image) for of_image in boxes)

@@ -28,7 +28,7 @@ def concat_box_prediction_layers(
         box_regression: [N, A * 4, H, W] per level.
 
     Returns:
-        Class logits [N * anchors, C] and box codes [N * anchors, 4].
+        class logits [N * anchors, C] and box codes [N * anchors, 4].
     """
     cls_rows, box_rows = [], []
     for cls_level, box_level in zip(box_cls, box_regression, strict=True):

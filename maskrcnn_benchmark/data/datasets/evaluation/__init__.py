@@ -1,4 +1,4 @@
-"""Judge predictions by the rules of the data set that they were made on."""
+"""Evaluate predictions by the rules of the data set that they were made on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,19 +20,19 @@ __all__ = [
 
 
 def evaluate(dataset: Any, predictions: Sequence, output_folder: str | None, **kwargs: Any) -> Any:
-    """Judge predictions.
+    """Evaluate predictions.
 
     Args:
-        dataset: What they were made on; its type decides the rules.
-        predictions: One BoxList for each sample, in the order of the data set.
-        output_folder: Where result files go; None or "" writes none.
+        dataset: what they were made on; its type decides the rules.
+        predictions: one BoxList for each sample, in the order of the data set.
+        output_folder: where result files go; None or "" writes none.
         **kwargs: box_only, iou_types, expected_results, expected_results_sigma_tol.
 
     Returns:
-        What the evaluation of that kind of data set returns.
+        what the evaluation of that kind of data set returns.
 
     Raises:
-        NotImplementedError: There are no rules for that kind of data set.
+        NotImplementedError: there are no rules for that kind of data set.
     """
     rules = {
         datasets.COCODataset: coco_evaluation,
@@ -40,9 +40,9 @@ def evaluate(dataset: Any, predictions: Sequence, output_folder: str | None, **k
         datasets.PascalVOCDataset: voc_evaluation,
         datasets.AbstractDataset: abs_cityscapes_evaluation,
     }
-    for kind, judge in rules.items():
+    for kind, evaluation in rules.items():
         if isinstance(dataset, kind):
-            return judge(
+            return evaluation(
                 dataset=dataset, predictions=predictions, output_folder=output_folder, **kwargs
             )
     known = ", ".join(kind.__name__ for kind in rules)

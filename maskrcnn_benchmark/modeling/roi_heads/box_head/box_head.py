@@ -35,7 +35,7 @@ class ROIBoxHead(nn.Module):
             targets: ground truth, in training.
 
         Returns:
-            The extractor's output [R, …]; in training the sampled proposals (fields "labels",
+            the extractor's output [R, …]; in training the sampled proposals (fields "labels",
             "regression_targets"), otherwise the detections (fields "scores", "labels"); the losses.
         """
         if not self.training:

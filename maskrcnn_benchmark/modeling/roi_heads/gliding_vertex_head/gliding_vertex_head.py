@@ -63,7 +63,7 @@ class GlidingVertexHead(nn.Module):
             targets: ground truth of to_oriented_targets, in training.
 
         Returns:
-            The extractor's output [R, C]; in training the sampled proposals, otherwise the
+            the extractor's output [R, C]; in training the sampled proposals, otherwise the
             detections (fields "scores", "labels", "corners"); the losses.
         """
         if not self.training:

@@ -40,7 +40,7 @@ class KeypointPostProcessor(nn.Module):
             boxes: detections, one BoxList per image.
 
         Returns:
-            As given, with "keypoints": PersonKeypoints (N, K, 3) that have the field "logits"
+            as given, with "keypoints": PersonKeypoints (N, K, 3) that have the field "logits"
             [N, K], the peaks.
         """
         counts = [len(b) for b in boxes]

@@ -47,7 +47,7 @@ class ROIKeypointHead(nn.Module):
             targets: ground truth with the fields "labels" and "keypoints", in training.
 
         Returns:
-            The extractor's output (of the last chunk, if the detections take several); in training
+            the extractor's output (of the last chunk, if the detections take several); in training
             the proposals that it was trained on, otherwise the detections with the field
             "keypoints"; the loss.
         """

@@ -59,7 +59,7 @@ class MaskPostProcessor(nn.Module):
             boxes: detections, one BoxList per image.
 
         Returns:
-            As given, with "mask": probabilities [N, 1, M, M], or bool [N, 1, H, W] with a masker.
+            as given, with "mask": probabilities [N, 1, M, M], or bool [N, 1, H, W] with a masker.
         """
         masks = probabilities.split([len(b) for b in boxes])
         if self.masker:

@@ -54,7 +54,7 @@ class ROIMaskHead(nn.Module):
             targets: ground truth with the fields "labels" and "masks", in training.
 
         Returns:
-            The extractor's output (of the last chunk, if the detections take several); in training
+            the extractor's output (of the last chunk, if the detections take several); in training
             the proposals as given, otherwise the detections with the field "mask" [N, 1, M, M] of
             probabilities; the loss.
         """

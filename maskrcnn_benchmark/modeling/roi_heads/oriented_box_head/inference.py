@@ -49,7 +49,7 @@ class OrientedPostProcessor(nn.Module):
             proposals: one BoxList per image with the field "rotated_boxes".
 
         Returns:
-            Upright boxes around the detections, with the fields "scores", "labels" (int64, from 1)
+            upright boxes around the detections, with the fields "scores", "labels" (int64, from 1)
             and "corners" [N, 4, 2]; by falling score.
         """
         class_logits, codes = x

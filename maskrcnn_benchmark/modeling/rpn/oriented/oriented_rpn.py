@@ -64,7 +64,7 @@ class OrientedRPNModule(nn.Module):
             targets: ground truth of to_oriented_targets, in training.
 
         Returns:
-            One BoxList per image: upright boxes in edges around the proposals, which are its field
+            one BoxList per image: upright boxes in edges around the proposals, which are its field
             "rotated_boxes" [P, 5], with "objectness".
         """
         logits, codes = (

@@ -72,7 +72,7 @@ class RetinaNetPostProcessor(RPNPostProcessor):
             box_regression: codes [N, A * 4, H, W] per level.
 
         Returns:
-            Boxes with the fields "scores" and "labels" (int64, from 1).
+            boxes with the fields "scores" and "labels" (int64, from 1).
         """
         scores, codes = [], []
         for cls_level, box_level in zip(box_cls, box_regression, strict=True):
