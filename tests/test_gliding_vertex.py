@@ -10,11 +10,14 @@ from maskrcnn_benchmark.modeling.roi_heads.gliding_vertex_head.vertices import (
     decode_vertices,
     encode_vertices,
     obliquity_ratio,
-    upright_corners,
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
-from maskrcnn_benchmark.structures.rotated_boxes import corners_to_edges, rotated_to_corners
+from maskrcnn_benchmark.structures.rotated_boxes import (
+    corners_to_edges,
+    edges_to_corners,
+    rotated_to_corners,
+)
 
 # the worked numbers of vertices.py
 BOX = torch.tensor([[10.0, 20, 30, 28]])
@@ -36,7 +39,7 @@ def test_vertices_by_hand():
 
 def test_fault_upright_boxes_became_triangles():
     """In the original, 2 of the 8 descriptions give (1, 1, 1, 0) or (0, 1, 1, 1)."""
-    quads = every_description(upright_corners(BOX))
+    quads = every_description(edges_to_corners(BOX))
     assert encode_vertices(quads).tolist() == [[1, 1, 1, 1]] * 8
     decoded = decode_vertices(encode_vertices(quads), BOX.expand(8, 4))
     torch.testing.assert_close(corners_to_edges(decoded), BOX.expand(8, 4))
@@ -55,7 +58,7 @@ def test_vertices_there_and_back():
 def test_ratio_by_hand():
     # shoelace: (-240 + 240 + 320 - 160) / 2 = 80; the box counts as 21 x 9, with the original's +1
     assert obliquity_ratio(KITE).item() == pytest.approx(80 / (21 * 9))
-    small = upright_corners(torch.tensor([[3.0, 4, 11, 12]]))
+    small = edges_to_corners(torch.tensor([[3.0, 4, 11, 12]]))
     assert obliquity_ratio(small).item() == pytest.approx(64 / 81)
 
 
@@ -117,7 +120,7 @@ def test_proposals_and_detections(known):
     upright = known.figures["det_ratios_0"][theirs] > 0.8
     boxes = known.figures["det_boxes_0"][theirs]
     quads = known.figures["det_rboxes_0"][theirs].view(-1, 4, 2)
-    expected = torch.where(upright[:, None, None], upright_corners(boxes), quads)
+    expected = torch.where(upright[:, None, None], edges_to_corners(boxes), quads)
     corners = found.get_field("corners")[ours]
     torch.testing.assert_close(corners, expected, atol=1e-2, rtol=0)
 

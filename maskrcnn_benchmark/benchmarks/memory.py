@@ -16,7 +16,9 @@ from maskrcnn_benchmark.benchmarks.crowd import make_crowd
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.corners import Corners
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
+from maskrcnn_benchmark.structures.rotated_boxes import boxlist_to_edges, edges_to_corners
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils.precision import autocast
 
@@ -163,6 +165,8 @@ def _make_target(cfg, objects: int, width: int, height: int, seed: int) -> BoxLi
     target = make_crowd(objects, width, height, seed)
     section = cfg.MODEL.RETINANET if cfg.MODEL.RETINANET_ON else cfg.MODEL.ROI_BOX_HEAD
     target.add_field("labels", torch.arange(objects) % (section.NUM_CLASSES - 1) + 1)
+    corners = edges_to_corners(boxlist_to_edges(target.bbox))
+    target.add_field("corners", Corners(corners, (width, height)))
     if cfg.MODEL.MASK_ON:
         outlines = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in target.bbox.tolist()]
         target.add_field("masks", SegmentationMask(outlines, (width, height), mode="poly"))

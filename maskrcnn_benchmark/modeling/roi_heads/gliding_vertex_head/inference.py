@@ -8,9 +8,13 @@ from maskrcnn_benchmark.layers.nms import nms_per_group
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import DetectionLimit
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.rotated_boxes import boxlist_to_edges, edges_to_boxlist
+from maskrcnn_benchmark.structures.rotated_boxes import (
+    boxlist_to_edges,
+    edges_to_boxlist,
+    edges_to_corners,
+)
 
-from .vertices import decode_vertices, upright_corners
+from .vertices import decode_vertices
 
 UPRIGHT_RATIO = 0.8  # share of its upright box from which an object counts as upright
 
@@ -59,7 +63,7 @@ class GlidingVertexPostProcessor(nn.Module):
         boxes = boxes.unflatten(1, (-1, 4))  # [P, classes, 4], in edges
         corners = decode_vertices(vertices.unflatten(1, (-1, 4)), boxes)
         upright = (ratios > UPRIGHT_RATIO)[..., None, None]
-        corners = torch.where(upright, upright_corners(boxes), corners)
+        corners = torch.where(upright, edges_to_corners(boxes), corners)
         counts = [len(p) for p in proposals]
         results = []
         for proposal, box, score, quads in zip(

@@ -45,12 +45,6 @@ def decode_vertices(vertices: Tensor, boxes: Tensor) -> Tensor:
     return torch.stack(points, dim=-1).unflatten(-1, (4, 2))
 
 
-def upright_corners(boxes: Tensor) -> Tensor:
-    """Return the corners (..., 4, 2) of upright boxes (..., 4), clockwise from the upper left."""
-    x1, y1, x2, y2 = boxes.unbind(dim=-1)
-    return torch.stack([x1, y1, x2, y1, x2, y2, x1, y2], dim=-1).unflatten(-1, (4, 2))
-
-
 def obliquity_ratio(corners: Tensor) -> Tensor:
     """Return the share (N,) of the upright box that a quadrilateral covers.
 
