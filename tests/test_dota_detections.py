@@ -64,3 +64,5 @@ def test_oriented_detections_keep_their_corners_and_lines_are_no_objects():
     found = to_detections(prediction, Window(200, 30, 100, 60))
     assert found.corners.tolist() == [[[220, 38], [240, 48], [234, 60], [214, 50]]]
     assert found.labels.tolist() == [2] and len(found) == 1
+    # edges 7 .. 20 and 4 .. 15, twice as large: 14 .. 40 and 8 .. 30
+    assert found.boxes_xyxy.tolist() == [[214, 38, 239, 59]]

@@ -221,3 +221,13 @@ def test_gather_matched_without_ground_truth(mask_mode):
     assert matched.get_field("keypoints").keypoints.tolist() == [[[0, 0, 0]] * 17] * 3
     none = matched[torch.zeros(3, dtype=torch.bool)]
     assert len(none.get_field("masks")) == 0
+
+
+def test_bad_ground_truth_does_not_change_which_of_equals_counts():
+    """Two objects that overlap an anchor alike: the last one takes it, whatever follows them."""
+    matcher = Matcher(0.9, 0.3, True, least_low_quality=0.1, low_quality_takes_own=True)
+    anchors = BoxList([[10.0, 10, 29, 29]], (60, 50))
+    objects = [[10.0, 10, 29, 19], [10, 20, 29, 29]]
+    assert matcher.match(BoxList(objects, (60, 50)), anchors).tolist() == [1]
+    assert matcher.match(BoxList([*objects, [9.0, 9, 3, 3]], (60, 50)), anchors).tolist() == [1]
+    assert matcher.match(BoxList([[9.0, 9, 3, 3], *objects], (60, 50)), anchors).tolist() == [2]

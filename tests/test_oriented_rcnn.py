@@ -283,3 +283,35 @@ def test_detections_by_hand():
         4,
         3,
     ]
+
+
+def test_ground_truth_is_the_same_under_autocast():
+    _, target = bars(0)
+    plain = to_oriented_targets([target])[0].get_field("rotated_boxes")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = to_oriented_targets([target])[0].get_field("rotated_boxes")
+    assert torch.equal(half, plain)
+
+
+def test_weights_that_are_no_numbers_give_losses_that_are_none():
+    """The trainer then stops with the iteration and the losses; nothing breaks before."""
+    model = oriented_model("oriented_rcnn").train()
+    torch.nn.init.constant_(model.rpn.head.bbox_pred.weight, float("nan"))
+    image, target = bars(0)
+    losses = model([image], [target])
+    assert not sum(losses.values()).isfinite()
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "value"),
+    [
+        ("oriented_rcnn", "MODEL.MASK_ON", True),
+        ("oriented_rcnn", "MODEL.RPN.RPN_HEAD", "SingleConvRPNHead"),
+        ("oriented_rcnn", "MODEL.RETINANET_ON", True),
+        ("gliding_vertex", "MODEL.ROI_BOX_HEAD.PREDICTOR", "FPNPredictor"),
+        ("gliding_vertex", "MODEL.ORIENTED.METHOD", "gliding"),
+    ],
+)
+def test_settings_that_contradict_the_method_are_refused(method, setting, value):
+    with pytest.raises(ValueError, match=f"{setting} "):
+        oriented_model(method, setting, value)

@@ -7,6 +7,7 @@ import torch
 
 from maskrcnn_benchmark.dota.tiles import Window
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import resize_edges
 from maskrcnn_benchmark.structures.mask_corners import masks_to_corners
 
 LEAST_AREA = 0.01  # square pixels: an oriented detection of less is a line, no object
@@ -99,7 +100,8 @@ def to_detections(prediction: BoxList, window: Window) -> Detections:
             "expected detections, got boxes without scores: the proposals of MODEL.RPN_ONLY can be "
             "evaluated on a COCO-format data set only"
         )
-    found = prediction.resize((window.width, window.height)).convert("xyxy")
+    resize = resize_edges if prediction.has_field("corners") else BoxList.resize
+    found = resize(prediction, (window.width, window.height)).convert("xyxy")
     boxes_xyxy = found.bbox.numpy()
     corners = None
     if prediction.has_field("corners"):

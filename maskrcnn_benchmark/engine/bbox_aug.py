@@ -15,7 +15,7 @@ from maskrcnn_benchmark.config import cfg as global_cfg
 from maskrcnn_benchmark.data import transforms as T
 from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads, make_post_processor
 from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, BoxList
-from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
+from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist, resize_edges
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
 
 
@@ -81,7 +81,8 @@ class BBoxAug:
                 self.detect_view(model, images, device, view), found, strict=True
             ):
                 _check_pairs(pairs)
-                earlier.append(pairs.resize(earlier[0].size) if earlier else pairs)
+                resize = resize_edges if pairs.has_field("corners") else BoxList.resize
+                earlier.append(resize(pairs, earlier[0].size) if earlier else pairs)
         detections = [
             self.post_processor.filter_results(cat_boxlist(pairs), self.num_classes)
             for pairs in found

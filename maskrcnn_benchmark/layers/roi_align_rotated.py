@@ -79,6 +79,7 @@ def _neighbours(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor, 
         length: of the map along this axis, broadcastable to `place`.
     """
     valid = (place >= -1) & (place <= length)
+    place = torch.where(valid, place, 0)  # NaN would be no index
     inside = torch.minimum(place.clamp(min=0), (length - 1).to(place.dtype))
     before = inside.floor()
     after = torch.minimum(before.long() + 1, length - 1)
@@ -104,7 +105,8 @@ class ROIAlignRotated(nn.Module):
     def map_levels(self, boxes: Tensor) -> Tensor:
         """Return the level [R] int64 of each rotated box [R, 5]."""
         side = (boxes[:, 2] * boxes[:, 3]).sqrt()
-        return torch.log2(side / 56 + 1e-6).floor().clamp(0, len(self.scales) - 1).long()
+        level = torch.log2(side / 56 + 1e-6).floor().nan_to_num(0)
+        return level.clamp(0, len(self.scales) - 1).long()
 
     def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Pool.

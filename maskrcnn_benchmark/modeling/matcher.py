@@ -130,10 +130,12 @@ class Matcher:
             return self._match_valid(target, boxes)
         valid = valid_ground_truth(target)
         _warn_of_invalid(target, valid)
-        # the first box that can match stands in for each that cannot, which changes no match:
-        # among equals the first counts
+        # the box before it that can match stands in for each that cannot (the first one for those
+        # at the head): copies next to their box change no match, be it the first or the last of
+        # equals that counts
         number = torch.arange(len(target), device=valid.device)
-        stand_in = torch.where(valid, number, valid.int().argmax())
+        before = torch.where(valid, number, -1).cummax(dim=0).values
+        stand_in = torch.where(before < 0, valid.int().argmax(), before)
         usable = BoxList(target.convert("xyxy").bbox[stand_in], target.size)
         matches = self._match_valid(usable, boxes.convert("xyxy"))
         matches = torch.where(matches >= 0, stand_in[matches.clamp(min=0)], matches)

@@ -9,6 +9,8 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.corners import Corners
 from maskrcnn_benchmark.structures.rotated_boxes import corners_to_edges, corners_to_rotated
 
+METHODS = ("", "oriented_rcnn", "gliding_vertex")
+
 
 def to_oriented_targets(targets: list[BoxList]) -> list[BoxList]:
     """Return the ground truth with boxes in edges around its corners.
@@ -39,3 +41,32 @@ def to_oriented_targets(targets: list[BoxList]) -> list[BoxList]:
         edges.add_field("rotated_boxes", corners_to_rotated(points))
         converted.append(edges)
     return converted
+
+
+def check_oriented(cfg) -> None:
+    """Refuse settings that contradict MODEL.ORIENTED.METHOD.
+
+    Raises:
+        ValueError: a setting that the method cannot have, with the value that it needs.
+    """
+    model, method = cfg.MODEL, cfg.MODEL.ORIENTED.METHOD
+    if method not in METHODS:
+        raise ValueError(f"MODEL.ORIENTED.METHOD is {method!r}; known: {METHODS}")
+    if not method:
+        return
+    needed = {
+        "MASK_ON": (False, model.MASK_ON),
+        "KEYPOINT_ON": (False, model.KEYPOINT_ON),
+        "RETINANET_ON": (False, model.RETINANET_ON),
+        "RPN_ONLY": (False, model.RPN_ONLY),
+        "RPN.USE_FPN": (True, model.RPN.USE_FPN),
+        "ROI_HEADS.USE_FPN": (True, model.ROI_HEADS.USE_FPN),
+        "CLS_AGNOSTIC_BBOX_REG": (False, model.CLS_AGNOSTIC_BBOX_REG),
+    }
+    if method == "oriented_rcnn":
+        needed["RPN.RPN_HEAD"] = ("OrientedRPNHead", model.RPN.RPN_HEAD)
+    else:
+        needed["ROI_BOX_HEAD.PREDICTOR"] = ("FPNRatioPredictor", model.ROI_BOX_HEAD.PREDICTOR)
+    wrong = [f"MODEL.{k} {want!r}, got {got!r}" for k, (want, got) in needed.items() if want != got]
+    if wrong:
+        raise ValueError(f"MODEL.ORIENTED.METHOD {method!r} needs {'; '.join(wrong)}")

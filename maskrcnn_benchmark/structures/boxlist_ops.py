@@ -11,6 +11,7 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.corners import Corners
 from maskrcnn_benchmark.structures.crowd import get_policy, one_thread
 from maskrcnn_benchmark.structures.pairwise_iou import PAIR_BYTES, blocks, pairwise_iou
+from maskrcnn_benchmark.structures.rotated_boxes import boxlist_to_edges, edges_to_boxlist
 
 
 def boxlist_nms(
@@ -114,6 +115,26 @@ def valid_ground_truth(target: BoxList) -> torch.Tensor:
     width, height = target.size
     solid = (x2 > x1) & (y2 > y1) & boxes.isfinite().all(dim=1)
     return solid & (x2 >= 0) & (y2 >= 0) & (x1 <= width - 1) & (y1 <= height - 1)
+
+
+def resize_edges(boxlist: BoxList, size: Sequence[Any]) -> BoxList:
+    """Resize what an oriented model found, whose boxes come from edges (see rotated_boxes.py).
+
+    BoxList.resize scales pixel indices: at twice the size the box (6, 18, 13, 21), of edges 6 .. 14
+    and 18 .. 22, would become (12, 36, 26, 42); of edges 12 .. 28 and 36 .. 44 is (12, 36, 27, 43).
+
+    Args:
+        boxlist: boxes and fields.
+        size: (width, height) in pixels.
+    """
+    resized = boxlist.convert("xyxy").resize(size)
+    ratio_x, ratio_y = (
+        float(new) / float(old) for new, old in zip(size, boxlist.size, strict=True)
+    )
+    x1, y1, x2, y2 = boxlist_to_edges(boxlist.convert("xyxy").bbox).unbind(dim=1)
+    edges = torch.stack([x1 * ratio_x, y1 * ratio_y, x2 * ratio_x, y2 * ratio_y], dim=1)
+    resized.bbox = edges_to_boxlist(edges)
+    return resized
 
 
 def cat_boxlist(bboxes: Sequence[BoxList]) -> BoxList:

@@ -90,8 +90,8 @@ def corners_to_rotated(corners: Tensor) -> Tensor:
     across = torch.stack([-along[..., 1], along[..., 0]], dim=-1)
     middle = corners.mean(dim=-2, keepdim=True)
     local = corners - middle
-    u = torch.einsum("...kc,...nc->...kn", along, local)  # [..., 6, 4]
-    v = torch.einsum("...kc,...nc->...kn", across, local)
+    # sums and no matrix products, which autocast would compute in half precision
+    u, v = ((axis[..., :, None, :] * local[..., None, :, :]).sum(-1) for axis in (along, across))
     low = torch.stack([u.amin(dim=-1), v.amin(dim=-1)], dim=-1)  # [..., 6, 2]
     high = torch.stack([u.amax(dim=-1), v.amax(dim=-1)], dim=-1)
     best = (high - low).prod(dim=-1).argmin(dim=-1)[..., None, None]  # [..., 1, 1]

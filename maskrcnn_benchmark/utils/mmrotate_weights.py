@@ -45,6 +45,11 @@ def load_mmrotate_format(cfg, f: str, loaded: Mapping[str, Any]) -> dict[str, di
     Raises:
         ValueError: a part that we do not have, or settings other than those that it needs.
     """
+    code = loaded["state_dict"].get("roi_head.bbox_head.fc_reg.weight")
+    if code is None or len(code) != 5:
+        raise ValueError(
+            f"{f} is a checkpoint of another framework; of those, mmrotate's Oriented R-CNN is read"
+        )
     refuse_other_settings(
         f,
         {

@@ -3,6 +3,7 @@
 from torch import nn
 
 from maskrcnn_benchmark.modeling.make_layers import set_group_norm_from_cfg
+from maskrcnn_benchmark.modeling.oriented_targets import check_oriented
 from maskrcnn_benchmark.structures.crowd import set_policy_from_cfg
 
 from .generalized_rcnn import GeneralizedRCNN
@@ -16,6 +17,7 @@ def build_detection_model(cfg) -> nn.Module:
     if name not in _DETECTION_META_ARCHITECTURES:
         known = ", ".join(_DETECTION_META_ARCHITECTURES)
         raise ValueError(f"MODEL.META_ARCHITECTURE is {name!r}; known: {known}")
+    check_oriented(cfg)
     set_policy_from_cfg(cfg)
     set_group_norm_from_cfg(cfg)
     return _DETECTION_META_ARCHITECTURES[name](cfg)

@@ -93,14 +93,7 @@ _BOX_HEADS = {
 
 def make_post_processor(cfg) -> nn.Module:
     """Build what makes detections of the box head's outputs; its filter_results serves TTA."""
-    return _box_head_of(cfg)[1](cfg)
-
-
-def _box_head_of(cfg) -> tuple:
-    method = cfg.MODEL.ORIENTED.METHOD
-    if method not in _BOX_HEADS:
-        raise ValueError(f"MODEL.ORIENTED.METHOD is {method!r}; known: {sorted(_BOX_HEADS)}")
-    return _BOX_HEADS[method]
+    return _BOX_HEADS[cfg.MODEL.ORIENTED.METHOD][1](cfg)
 
 
 def build_roi_heads(cfg, in_channels: int) -> CombinedROIHeads | None:
@@ -116,7 +109,7 @@ def build_roi_heads(cfg, in_channels: int) -> CombinedROIHeads | None:
                 "MODEL.RETINANET_ON leave out: set it to False"
             )
         return None
-    heads = [("box", _box_head_of(cfg)[0](cfg, in_channels))]
+    heads = [("box", _BOX_HEADS[cfg.MODEL.ORIENTED.METHOD][0](cfg, in_channels))]
     if cfg.MODEL.MASK_ON:
         heads.append(("mask", build_roi_mask_head(cfg, in_channels)))
     if cfg.MODEL.KEYPOINT_ON:
