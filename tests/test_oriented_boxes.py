@@ -145,7 +145,8 @@ def test_more_boxes_than_a_block():
     a, b = np.tile(a, (20, 1, 1)), np.tile(b, (20, 1, 1))
     iou = oriented_iou(a, b)
     assert iou.shape == (800, 600)
-    assert np.array_equal(iou, np.tile(iou[:40, :30], (20, 20)))
+    # sums over blocks of other shapes, whose last bits may differ
+    assert np.abs(iou - np.tile(iou[:40, :30], (20, 20))).max() < 1e-12
 
 
 @cache
