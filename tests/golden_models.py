@@ -9,9 +9,9 @@ To make it anew:
     python tools/apply_patches.py ORIGINAL --only 6    # runs on a current PyTorch
     PYTHONPATH=ORIGINAL python tests/golden_models.py tests/golden_figures.json
 
-The patch changes no figure: the untouched commit gives them to the last bit when its missing modules
-are stood in for from outside. Without PYTHONPATH the same command writes our own figures. What makes
-them alike on every machine, but for the last bits of floating-point functions:
+The patch changes no figure: the untouched commit gives them to the last bit when its missing
+modules are stood in for from outside. Without PYTHONPATH the same command writes our own figures.
+What makes them alike on every machine, but for the last bits of floating-point functions:
 - Weights, images and boxes come from numpy's RandomState, whose stream never changes, by sums,
   products and square roots of doubles, which IEEE 754 rounds exactly. torch.randn takes logarithms
   and cosines, whose last bits depend on the processor.
