@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -10,7 +11,9 @@ from torch import Tensor
 # How long `synchronize` and `all_gather` wait for the slowest process: rank 0 evaluates alone, on a
 # big data set for hours, and NCCL's own time-out of 10 minutes would end the run.
 TIMEOUT = timedelta(hours=24)
-_groups: dict[str, Any] = {}
+# Default group -> gloo group with that time-out. Held weakly, so that destroy_process_group ends the
+# threads of both: one that is still at work while Python shuts down aborts the process.
+_patient_groups: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def _is_distributed() -> bool:
@@ -37,10 +40,10 @@ def _patient_group() -> Any:
 
     It is made at the first call for each default group, by all processes together.
     """
-    if _groups.get("default") is not dist.group.WORLD:
-        _groups["patient"] = dist.new_group(backend="gloo", timeout=TIMEOUT)
-        _groups["default"] = dist.group.WORLD
-    return _groups["patient"]
+    default = dist.group.WORLD
+    if default not in _patient_groups:
+        _patient_groups[default] = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    return _patient_groups[default]
 
 
 def synchronize() -> None:
