@@ -12,6 +12,7 @@ def test_a_folder_without_the_package_is_refused(tmp_path):
         next(side_by_side.compare(tmp_path, repeats=1))
 
 
+@pytest.mark.slow
 def test_a_checkout_that_does_not_run_is_named_with_the_patch_that_mends_it(
     tmp_path, monkeypatch, capfd
 ):

@@ -270,6 +270,7 @@ checkpointer.save(sys.argv[2], iteration=2)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model_0000001", "model_0000002"])
 def test_a_kill_in_mid_write_leaves_the_previous_checkpoint(tmp_path, name):
     arguments = [sys.executable, "-c", KILLED_IN_MID_WRITE, str(tmp_path), name]

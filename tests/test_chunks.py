@@ -133,6 +133,7 @@ needs_linux = pytest.mark.skipif(
 
 
 @needs_linux
+@pytest.mark.slow
 def test_fault_the_mask_head_held_all_detections():
     # 4 * (3 * 64 * 14 * 14 + 4 * 81 * 28 * 28) bytes are 1.1 MB each
     assert _peak_mb("mask", 64, 500) < 300

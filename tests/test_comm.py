@@ -2,6 +2,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -53,6 +54,7 @@ def _work(rank: int, folder: str) -> None:
     torch.save(result, f"{folder}/{rank}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_one_of_which_waits_beyond_the_groups_time_out(tmp_path):
     mp.spawn(_work, (str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))

@@ -11,6 +11,9 @@ from maskrcnn_benchmark.utils.training_log import read_metrics
 WORKER = Path(__file__).with_name("distributed_worker.py")
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """What the two processes of distributed_worker.py saw, and their folder."""

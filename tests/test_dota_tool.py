@@ -94,6 +94,7 @@ def test_malformed_size_is_refused(run, tmp_path, size):
     assert status == 2 and "expected WIDTHxHEIGHT" in err
 
 
+@pytest.mark.slow
 def test_as_a_program():
     def call(*arguments):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
