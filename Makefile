@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(VENV)/bin/python tools/demo.py
 
 test: $(INSTALLED)
-	OMP_WAIT_POLICY=passive $(VENV)/bin/python -m pytest -q
+	OMP_WAIT_POLICY=passive $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 $(INSTALLED): setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, got " + sys.version.split()[0] + "; name another: make PYTHON=python3.12" if sys.version_info < (3, 10) else 0)'

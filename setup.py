@@ -85,6 +85,6 @@ if __name__ == "__main__":
         extras_require={
             "cityscapes": ["cityscapesscripts"],
             "tensorboard": ["tensorboard"],
-            "test": ["pytest", "ruff", "mypy", "tensorboard", "cityscapesscripts"],
+            "test": ["pytest", "pytest-xdist", "ruff", "mypy", "tensorboard", "cityscapesscripts"],
         },
     )
