@@ -82,6 +82,14 @@ if __name__ == "__main__":
             "pillow",
             opencv_requirement(),
         ],
+        entry_points={
+            "console_scripts": [
+                "maskrcnn-train = maskrcnn_benchmark.commands.train_net:run",
+                "maskrcnn-test = maskrcnn_benchmark.commands.test_net:run",
+                "maskrcnn-predict = maskrcnn_benchmark.commands.predict:run",
+                "maskrcnn-dota = maskrcnn_benchmark.commands.dota:run",
+            ]
+        },
         extras_require={
             "cityscapes": ["cityscapesscripts"],
             "tensorboard": ["tensorboard"],

@@ -6,27 +6,22 @@ import subprocess
 import sys
 
 import pytest
-from launching import ROOT, load_file
+from launching import ROOT
+
+from maskrcnn_benchmark.commands import dota
 
 TOOL = ROOT / "tools" / "dota.py"
 
 
-@pytest.fixture(scope="module")
-def tool():
-    return load_file("tools/dota.py")
-
-
 @pytest.fixture
-def run(tool, monkeypatch, capsys):
+def run(monkeypatch, capsys):
     """Run the tool in this process: (exit status, standard output, standard error)."""
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["dota.py", *map(str, arguments)])
-        try:
-            status = tool.main()
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            dota.run()
+        return end.value.code or 0, *capsys.readouterr()
 
     return call
 

@@ -20,6 +20,7 @@ LEVELS = (
     ("data",),
     ("engine",),
     ("benchmarks", "demo"),
+    ("commands",),
 )
 MAX_LINES = 430  # about 200 is the rule, seldom over 400
 CALLED_BY_TORCH = ("forward", "extra_repr")  # the docstring of the class describes them

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from launching import ROOT, load_file
+from launching import ROOT
 from made_data import boxlist, make_coco_folder
 from second_device import SecondDevice
 from tiny_models import FPN_BODY, FPN_KEYPOINT, FPN_MASK, NARROW, made_batch, make_cfg
 
+from maskrcnn_benchmark.commands import train_net
 from maskrcnn_benchmark.engine.inference import run_test
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
@@ -343,7 +344,6 @@ def test_two_iterations_and_their_evaluation(tmp_path):
         *("MODEL.ROI_HEADS.DETECTIONS_PER_IMG", 5, "OUTPUT_DIR", str(tmp_path)),
         *("MODEL.WEIGHT", "", "SOLVER.BASE_LR", 1e-4, "DATALOADER.SIZE_DIVISIBILITY", 32),
     )
-    train_net = load_file("tools/train_net.py")
     torch.manual_seed(0)
     before = build_detection_model(cfg).roi_heads.keypoint.predictor.kps_score_lowres.weight
     torch.manual_seed(0)

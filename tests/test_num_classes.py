@@ -2,9 +2,9 @@
 
 import logging
 import sys
+from importlib import import_module
 
 import pytest
-from launching import load_file
 from made_data import gradient, make_coco_folder, make_dota_folder, rectangle
 
 from maskrcnn_benchmark.config import cfg as default_cfg
@@ -164,7 +164,7 @@ def test_the_tools_build_models_with_the_settled_number(
         "DATASETS:\n  TRAIN: ('dota:none',)\nDOTA:\n  CLASSES: ('ship', 'plane')\n"
         f"MODEL:\n  DEVICE: cpu\nOUTPUT_DIR: {tmp_path / 'run'}\n"
     )
-    module = load_file(f"tools/{tool}.py")
+    module = import_module(f"maskrcnn_benchmark.commands.{tool}")
     seen = []
 
     def stop(cfg, *_, **__):

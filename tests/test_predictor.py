@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from launching import load_file
 from made_data import boxlist
 from PIL import Image
 from second_device import SecondDevice
 from tiny_models import FPN_BODY, FPN_MASK, NARROW, make_cfg, tiny_mask_rcnn
 from torch import nn
 
+from maskrcnn_benchmark.commands import predict as predict_command
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
@@ -399,13 +399,12 @@ def test_fault_silence_inside_one_image(
 def test_impossible_options_are_refused_before_the_work(
     tmp_path, two_scenes, monkeypatch, capsys, options, told
 ):
-    tool = load_file("tools/predict.py")
     (tmp_path / "settings.yaml").write_text("MODEL:\n  DEVICE: cpu\n")
     command = ["predict.py", "--config-file", str(tmp_path / "settings.yaml")]
     command += ["--weights", "nowhere.pth", "--out", str(tmp_path / "out"), str(two_scenes[0])]
     monkeypatch.setattr(sys, "argv", command + options)
     with pytest.raises(SystemExit) as end:
-        tool.run_tool(tool.main)
+        predict_command.run()
     logging.getLogger("maskrcnn_benchmark").handlers.clear()
     assert end.value.code == 2 and told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

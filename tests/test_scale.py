@@ -8,9 +8,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from launching import load_file
 from made_data import make_dota_folder, rectangle
 
+from maskrcnn_benchmark.commands import predict
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.data.datasets import DotaDataset
 from maskrcnn_benchmark.data.scale import (
@@ -137,7 +137,6 @@ def test_predict_tells_of_its_windows_and_of_dark_images(tmp_path, monkeypatch, 
         "DOTA: {TILE: 64, OVERLAP: 16}\nINPUT: {MIN_SIZE_TRAIN: [64], MIN_SIZE_TEST: 64}\n"
         "MODEL: {DEVICE: cpu}\n"
     )
-    predict = load_file("tools/predict.py")
 
     def stop(*_):
         raise InterruptedError

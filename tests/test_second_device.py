@@ -4,7 +4,6 @@ import golden_models
 import numpy as np
 import pytest
 import torch
-from launching import load_file
 from made_data import gradient, make_coco_folder
 from second_device import SecondDevice
 from tiny_models import (
@@ -14,6 +13,7 @@ from tiny_models import (
     make_cfg,
 )
 
+from maskrcnn_benchmark.commands import train_net
 from maskrcnn_benchmark.engine.bbox_aug import make_bbox_aug
 from maskrcnn_benchmark.engine.inference import run_test
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -268,7 +268,7 @@ def trained_weights(device, coco, folder, iterations):
     )
     folder.mkdir(exist_ok=True)
     seed_everything(0)
-    model = load_file("tools/train_net.py").train(cfg, distributed=False)
+    model = train_net.train(cfg, distributed=False)
     return {name: value.cpu() for name, value in model.state_dict().items()}
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from launching import launch, load_file
+from launching import launch
 
+from maskrcnn_benchmark.commands import test_net, train_net
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.dota.submission import read_task_folder
 from maskrcnn_benchmark.engine.inference import run_test
@@ -149,7 +150,7 @@ def train_here(data, output_dir, *opts, seed=None):
     cfg = load_config(str(data / "settings.yaml"), ["OUTPUT_DIR", str(output_dir), *opts])
     Path(output_dir).mkdir(exist_ok=True)
     seed_everything(cfg.SOLVER.SEED if seed is None else seed)
-    return load_file("tools/train_net.py").train(cfg, False)
+    return train_net.train(cfg, False)
 
 
 def same_weights(a, b):
@@ -234,7 +235,7 @@ def test_errors_are_one_line_and_status_2(data, monkeypatch, capsys):
     command = ["test_net.py", "--config-file", str(data / "settings.yaml"), "--ckpt", "no.pth"]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as end:
-        run_tool(load_file("tools/test_net.py").main)
+        run_tool(test_net.main)
     logging.getLogger("maskrcnn_benchmark").handlers.clear()
     (line,) = capsys.readouterr().err.splitlines()
     assert end.value.code == 2 and line.startswith("error: ") and "no.pth" in line

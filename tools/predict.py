@@ -1,62 +1,6 @@
-"""Find objects in images of any size.
+"""Find objects in images of any size (maskrcnn_benchmark.commands.predict)."""
 
-python tools/predict.py --config-file output/config.yml --weights output/model_final.pth \
-    --out found IMAGE_OR_FOLDER…
-
-The folder --out gets NAME_detections.jpg per image, Task2_<class>.txt (and Task1_ if the model has
-masks) in DOTA's form, and detections.json.
-"""
-
-from maskrcnn_benchmark.utils.env import setup_environment  # noqa: F401  isort:skip
-
-import argparse
-import logging
-
-from maskrcnn_benchmark.config.settings import given_keys, load_config
-from maskrcnn_benchmark.data.num_classes import settle_num_classes
-from maskrcnn_benchmark.data.scale import report_prediction_scale
-from maskrcnn_benchmark.dota.tiles import check_tile
-from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
-from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
-from maskrcnn_benchmark.images.dark_images import report_dark_images
-from maskrcnn_benchmark.utils.command_line import run_tool, score
-from maskrcnn_benchmark.utils.processes import start_run
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Find objects in images of any size")
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--config-file", required=True, metavar="FILE")
-    parser.add_argument("--weights", required=True, metavar="FILE", help=".pth, .pkl or a URL")
-    parser.add_argument("--out", required=True, metavar="FOLDER")
-    parser.add_argument(
-        "--score", type=score, default=0.3, help="least score kept, 0 to 1 (%(default)s)"
-    )
-    parser.add_argument("--tile", type=int, help="tile's side, pixels; 0: no tiles (DOTA.TILE)")
-    parser.add_argument("--overlap", type=int, help="of tiles, pixels (DOTA.OVERLAP)")
-    parser.add_argument(
-        "--opts", nargs="+", default=[], metavar="KEY value", help="change settings"
-    )
-    args = parser.parse_args()
-    images = find_images(args.images)
-    tiling = {"DOTA.TILE": args.tile, "DOTA.OVERLAP": args.overlap}
-    given = [str(part) for pair in tiling.items() if pair[1] is not None for part in pair]
-    cfg = start_run(args.config_file, [*args.opts, *given], local_rank=0, log_to_file=False)
-    check_tile(cfg.DOTA.TILE, cfg.DOTA.OVERLAP)  # before the model is built
-    cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
-    warn = logging.getLogger("maskrcnn_benchmark").warning
-    report_dark_images(images, warn)
-    report_prediction_scale(cfg, load_config(args.config_file, args.opts).DOTA.TILE, warn)
-    failed = predict_files(
-        Predictor.from_checkpoint(cfg, args.weights),
-        images,
-        args.out,
-        read_class_names(cfg, args.weights),
-        score=args.score,
-        about={"config": args.config_file, "weights": args.weights, "score": args.score},
-    )
-    return 1 if failed else 0
-
+from maskrcnn_benchmark.commands.predict import main, run  # noqa: F401
 
 if __name__ == "__main__":
-    run_tool(main)
+    run()

@@ -7,8 +7,6 @@ import re
 import sys
 from collections.abc import Callable
 
-import torch.distributed as dist
-
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that train_net and test_net have in common, by the original's names."""
@@ -58,9 +56,11 @@ def run_tool(main: Callable[[], int | None]) -> None:
     """
     try:
         code = main()
-        if dist.is_available() and dist.is_initialized():
+        dist = sys.modules.get("torch.distributed")  # programs without networks load no PyTorch
+        if dist is not None and dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
     except KeyboardInterrupt:
+        print("interrupted; give the same command again", file=sys.stderr)
         code = 130
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("MASKRCNN_DEBUG"):
