@@ -15,7 +15,7 @@ from maskrcnn_benchmark.dota.average_precision import (
     match_detections,
 )
 from maskrcnn_benchmark.dota.submission import ClassResults
-from maskrcnn_benchmark.structures.oriented_boxes import polygon_iou
+from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou
 
 
 def square(x, y, side=10):
@@ -141,7 +141,7 @@ def plain_evaluation(labels, found, task, iou):
         best, best_place = -1.0, None
         for place, item in enumerate(labels[image]):
             if task == 1:
-                overlap = polygon_iou(row.reshape(4, 2), item.corners)
+                overlap = oriented_iou(row.reshape(1, 4, 2), item.corners[None])[0, 0]
             else:
                 low, high = item.corners.min(axis=0), item.corners.max(axis=0)
                 wide, high_ = np.minimum(row[2:], high) - np.maximum(row[:2], low) + 1

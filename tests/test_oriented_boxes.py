@@ -11,10 +11,9 @@ from maskrcnn_benchmark.benchmarks.memory import LiveTensors
 from maskrcnn_benchmark.structures.mask_corners import masks_to_corners
 from maskrcnn_benchmark.structures.oriented_boxes import (
     best_oriented_overlap,
-    corners_to_hbb,
     oriented_iou,
     oriented_nms,
-    polygon_iou,
+    signed_areas,
 )
 
 SQUARE = np.array([[10.0, 20], [20, 20], [20, 30], [10, 30]])
@@ -27,6 +26,15 @@ def rotated(center, width, height, angle_deg) -> np.ndarray:
     across = np.array([-np.sin(angle), np.cos(angle)]) * height / 2
     signs = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
     return np.stack([np.asarray(center) + s * along + t * across for s, t in signs])
+
+
+def polygon_iou(a: np.ndarray, b: np.ndarray) -> float:
+    return oriented_iou(a[None], b[None]).item()
+
+
+def upright(corners: np.ndarray) -> np.ndarray:
+    """Return the upright box x1 y1 x2 y2 around corners (4, 2)."""
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
 
 
 def random_boxes(count: int, seed: int, spread: float = 100) -> np.ndarray:
@@ -222,12 +230,10 @@ def test_a_crowds_best_overlaps_take_bounded_memory():
     assert live.peak < 128e6 and (iou > 0).sum() > 1000
 
 
-def test_hbb():
-    diamond = np.array([[15.0, 15], [25, 26], [15, 35], [5, 25]])
-    assert corners_to_hbb(np.stack([diamond, SQUARE])).tolist() == [
-        [5, 15, 25, 35],
-        [10, 20, 20, 30],
-    ]
+def test_signed_areas():
+    # a triangle of 10 x 4 / 2, clockwise on the screen; far from the origin float32 keeps digits
+    triangle = torch.tensor([[0.0, 0], [10, 0], [3, 4]]) + 1e6
+    assert signed_areas(torch.stack([triangle, triangle.flip(0)])).tolist() == [20, -20]
 
 
 def test_empty_input():
@@ -235,7 +241,6 @@ def test_empty_input():
     assert oriented_iou(none, SQUARE[None]).shape == (0, 1)
     assert oriented_iou(SQUARE[None], none).shape == (1, 0)
     assert oriented_nms(none, np.zeros(0), 0.1).shape == (0,)
-    assert corners_to_hbb(none).shape == (0, 4)
     assert masks_to_corners(np.zeros((0, 28, 28)), np.zeros((0, 4))).shape == (0, 4, 2)
 
 
@@ -256,7 +261,7 @@ def drawn_mask(corners: np.ndarray, box: np.ndarray, cells: int = 28) -> np.ndar
 @pytest.mark.parametrize(("width", "height"), [(60, 20), (16, 12), (300, 80)])
 def test_masks_to_corners(angle_deg, width, height):
     corners = rotated((200.4, 150.7), width, height, angle_deg)
-    box = corners_to_hbb(corners[None])[0]
+    box = upright(corners)
     mask = drawn_mask(corners, box)
     found = masks_to_corners(mask[None], (box - [0, 0, 1, 1])[None])[0]
     assert polygon_iou(found, corners) > 0.95
@@ -274,10 +279,10 @@ def test_threshold_and_the_largest_part():
     mask[0, 2:6, 1:9] = 0.6  # the largest part above 0.5
     mask[0, 8:, :2] = 0.9
     box = np.array([[100.0, 50, 119, 69]])  # 20 x 20 pixels: a cell is 2
-    found = corners_to_hbb(masks_to_corners(mask, box))[0]
+    found = upright(masks_to_corners(mask, box)[0])
     # the centres of cells 1 .. 8, 2 .. 5 lie at 103 .. 117, 55 .. 61; towards a neighbour of 0 the
     # probability is 0.5 a sixth of a cell further
     expected = [103 - 2 / 6, 55 - 2 / 6, 117 + 2 / 6, 61 + 2 / 6]
     assert found.tolist() == pytest.approx(expected, abs=1e-3)
-    low = corners_to_hbb(masks_to_corners(mask, box, threshold=0.7))[0]
+    low = upright(masks_to_corners(mask, box, threshold=0.7)[0])
     assert low[0] < 101 and low[1] > 50 + 15  # only the corner part is left

@@ -9,6 +9,7 @@ from maskrcnn_benchmark.dota.tiles import Window
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import resize_edges
 from maskrcnn_benchmark.structures.mask_corners import masks_to_corners
+from maskrcnn_benchmark.structures.oriented_boxes import signed_areas
 
 LEAST_AREA = 0.01  # square pixels: an oriented detection of less is a line, no object
 
@@ -106,7 +107,8 @@ def to_detections(prediction: BoxList, window: Window) -> Detections:
     corners = None
     if prediction.has_field("corners"):
         corners = found.get_field("corners").float().numpy()
-        keep = np.flatnonzero(_areas(corners) >= LEAST_AREA)
+        areas = signed_areas(found.get_field("corners").double()).abs()
+        keep = (areas >= LEAST_AREA).numpy().nonzero()[0]
         found, boxes_xyxy, corners = found[torch.from_numpy(keep)], boxes_xyxy[keep], corners[keep]
     elif prediction.has_field("mask"):
         masks = prediction.get_field("mask")
@@ -119,9 +121,3 @@ def to_detections(prediction: BoxList, window: Window) -> Detections:
     scores = found.get_field("scores").float().numpy()
     labels = found.get_field("labels").numpy()
     return Detections(boxes_xyxy, scores, labels, corners).moved(window.x0, window.y0)
-
-
-def _areas(corners: np.ndarray) -> np.ndarray:
-    """Return the areas (N,) of quadrilaterals (N, 4, 2)."""
-    x, y = np.moveaxis(corners - corners[:, :1], 2, 0).astype(np.float64)
-    return np.abs((x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1)).sum(axis=1)) / 2

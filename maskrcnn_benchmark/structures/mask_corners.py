@@ -2,6 +2,9 @@
 
 import cv2
 import numpy as np
+import torch
+
+from maskrcnn_benchmark.structures.rotated_boxes import boxlist_to_edges, edges_to_corners
 
 
 def masks_to_corners(
@@ -22,8 +25,7 @@ def masks_to_corners(
     """
     mask_probs = np.asarray(mask_probs, dtype=np.float32)
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-    x1, y1, x2, y2 = boxes[:, 0], boxes[:, 1], boxes[:, 2] + 1, boxes[:, 3] + 1
-    corners = np.stack([x1, y1, x2, y1, x2, y2, x1, y2], axis=1).reshape(-1, 4, 2)
+    corners = edges_to_corners(boxlist_to_edges(torch.from_numpy(boxes))).numpy()
     for number, probs in enumerate(mask_probs):
         outline = _outline(probs, threshold)
         if len(outline) < 3:

@@ -24,15 +24,10 @@ _PAIRS = 2**14  # pairs whose polygons are clipped in one step: 64 MB
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
-def corners_to_hbb(corners: np.ndarray) -> np.ndarray:
-    """Return the upright boxes (N, 4) x1 y1 x2 y2 around corners (N, 4, 2); both are edges."""
-    corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
-    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-
-
-def polygon_iou(corners_a: np.ndarray, corners_b: np.ndarray) -> float:
-    """Return the intersection over union of two quadrilaterals, each (4, 2)."""
-    return float(oriented_iou(np.asarray(corners_a)[None], np.asarray(corners_b)[None])[0, 0])
+def signed_areas(polygons: Tensor) -> Tensor:
+    """Return the areas (...) of polygons (..., K, 2), positive if clockwise on the screen."""
+    local = polygons - polygons[..., :1, :]  # large coordinates would cost digits
+    return _cross(local, local.roll(-1, dims=-2)).sum(dim=-1) / 2
 
 
 def oriented_iou(corners_a: Array, corners_b: Array) -> Array:
@@ -201,7 +196,7 @@ class _Quads:
         halves = corners[:, [[0, 1, 2, 2], [0, 2, 3, 3]]]  # [N, 2, 4, 2], a triangle each
         whole = torch.stack([corners, corners[:, [0, 0, 0, 0]]], dim=1)
         pieces = torch.where(self.convex[:, None, None, None], whole, halves)
-        areas = _signed_areas(pieces)  # [N, 2]
+        areas = signed_areas(pieces)  # [N, 2]
         total = areas.sum(dim=1)
         self.area = total.abs()
         self.signs = areas.sign() * torch.where(total < 0, -1.0, 1.0).to(areas)[:, None]
@@ -265,12 +260,6 @@ def _cross(u: Tensor, v: Tensor) -> Tensor:
     return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
 
 
-def _signed_areas(polygons: Tensor) -> Tensor:
-    """Return the areas (...) of polygons (..., K, 2), positive from x towards y."""
-    local = polygons - polygons[..., :1, :]  # large coordinates would cost digits
-    return _cross(local, local.roll(-1, dims=-2)).sum(dim=-1) / 2
-
-
 def _shared_area(subject: Tensor, window: Tensor) -> Tensor:
     """Return the area (P,) of the intersection of convex quadrilaterals of positive sense.
 
@@ -285,7 +274,7 @@ def _shared_area(subject: Tensor, window: Tensor) -> Tensor:
     for side in range(4):
         start, end = window[:, side, None], window[:, (side + 1) % 4, None]
         points, count = _cut(points, count, start, end - start)
-    return _signed_areas(points).clamp(min=0)
+    return signed_areas(points).clamp(min=0)
 
 
 def _cut(points: Tensor, count: Tensor, start: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ quarter from the right; (10, 24), half from the bottom. It covers half of the bo
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.structures.oriented_boxes import signed_areas
 from maskrcnn_benchmark.structures.rotated_boxes import corners_to_edges
 
 _LEVEL = 1e-3  # pixels by which the ends of a level side may differ, for rounding
@@ -22,8 +23,8 @@ def encode_vertices(corners: Tensor) -> Tensor:
     Args:
         corners: (N, 4, 2), in either sense.
     """
-    twice_area = _twice_signed_area(corners)
-    clockwise = torch.where((twice_area < 0)[:, None, None], corners.flip(1), corners)
+    anticlockwise = signed_areas(corners) < 0
+    clockwise = torch.where(anticlockwise[:, None, None], corners.flip(1), corners)
     x, y = clockwise.unbind(dim=2)  # [N, 4]
     is_top = y <= y.amin(dim=1, keepdim=True) + _LEVEL
     first = x.masked_fill(~is_top, -torch.inf).argmax(dim=1, keepdim=True)
@@ -53,13 +54,6 @@ def obliquity_ratio(corners: Tensor) -> Tensor:
     an upright object of 8 x 8 pixels gives 64 / 81 = 0.79. Nothing is lost where such a one is not
     taken for upright, since its vertices (1, 1, 1, 1) give the same corners.
     """
-    twice_area = _twice_signed_area(corners)
     sides = corners_to_edges(corners)
     width, height = sides[:, 2] - sides[:, 0] + 1, sides[:, 3] - sides[:, 1] + 1
-    return twice_area.abs() / 2 / (width * height)
-
-
-def _twice_signed_area(corners: Tensor) -> Tensor:
-    """Return twice the areas (N,) of corners (N, 4, 2), positive if clockwise on the screen."""
-    x, y = (corners - corners[:, :1]).unbind(dim=2)  # large coordinates would cost digits
-    return (x * y.roll(-1, dims=1) - y * x.roll(-1, dims=1)).sum(dim=1)
+    return signed_areas(corners).abs() / (width * height)
