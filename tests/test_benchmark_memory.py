@@ -1,5 +1,7 @@
 """Memory of tensors: counted against sums by hand."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -48,6 +50,17 @@ def test_training_holds_weights_gradients_momentum_and_activations():
     three = list(memory_table(cfg, objects=5))[1].split()[-1]
     assert 0.025 < float(one) < float(three) < 3 * float(one)
     assert float(inference.split()[-1]) < 0.25
+
+
+def test_training_in_parts_holds_the_activations_of_one():
+    settings = ["INPUT.MAX_SIZE_TRAIN", "256", "INPUT.MIN_SIZE_TRAIN", "(128,)"]
+    cfg = load_config("configs/quickstart.yaml", [*settings, "SOLVER.IMS_PER_BATCH", "2"])
+    peaks = []
+    for cfg.SOLVER.ACCUMULATE in (1, 2):
+        _, training = itertools.islice(memory_table(cfg, objects=5), 2)
+        peaks.append(float(training.split()[-1]))
+    # 0.026 GB of weights, gradients and momentum stay (see above)
+    assert peaks[1] - 0.026 < 0.75 * (peaks[0] - 0.026)
 
 
 def test_keypoints_are_refused():

@@ -75,10 +75,10 @@ class Loader:
 def train(folder, values, noise=0.0, before=lambda iteration: None, model=None, **settings):
     """Run do_train as train_net does; return (model, arguments)."""
     defaults = {"period": 100, "test_period": 0, "dtype": "float32", "seed": 3, "device": CPU}
-    settings = defaults | {"clip": 0.0} | settings
+    settings = defaults | {"clip": 0.0, "ema": 0.0} | settings
     cfg = default_cfg.clone()
     cfg.OUTPUT_DIR, cfg.DTYPE = str(folder), settings["dtype"]
-    cfg.SOLVER.CLIP_GRADIENT = settings["clip"]
+    cfg.SOLVER.CLIP_GRADIENT, cfg.SOLVER.EMA = settings["clip"], settings["ema"]
     seed_everything(settings["seed"])
     model = (model or OneWeight(noise)).to(settings["device"])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

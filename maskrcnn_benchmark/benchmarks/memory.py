@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from maskrcnn_benchmark.benchmarks.crowd import make_crowd
+from maskrcnn_benchmark.engine.accumulation import accumulate
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -138,12 +139,13 @@ def _make_training(
         for seed, (height, width) in enumerate(images.image_sizes)
     ]
 
+    scaler = torch.amp.GradScaler(CPU.type, enabled=False)  # takes no memory to speak of
+
     def run() -> None:
         for _ in range(STEPS):
-            with autocast(cfg.DTYPE, CPU):
-                losses = sum(model(images, targets).values())
             optimizer.zero_grad()
-            losses.backward()
+            _, losses = accumulate(model, images, targets, cfg.SOLVER.ACCUMULATE, scaler, cfg.DTYPE)
+            sum(losses.values()).backward()
             optimizer.step()
 
     return run

@@ -16,7 +16,7 @@ from maskrcnn_benchmark.engine.inference import run_test
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
-from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.utils.checkpoint import AVERAGED, DetectronCheckpointer
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process
 from maskrcnn_benchmark.utils.command_line import add_run_arguments, run_tool
 from maskrcnn_benchmark.utils.miscellaneous import save_config
@@ -30,7 +30,8 @@ def train(cfg, distributed: bool):
     them.
 
     Returns:
-        the trained model, wrapped in DistributedDataParallel in a distributed run.
+        the trained model, wrapped in DistributedDataParallel in a distributed run; with
+        SOLVER.EMA it has the averaged weights.
     """
     device = torch.device(cfg.MODEL.DEVICE)
     model = build_detection_model(cfg).to(device)
@@ -65,6 +66,8 @@ def train(cfg, distributed: bool):
         cfg.SOLVER.TEST_PERIOD,
         arguments,
     )
+    if AVERAGED in arguments:
+        getattr(model, "module", model).load_state_dict(arguments[AVERAGED])
     return model
 
 

@@ -1,8 +1,9 @@
 """Every configuration key with its default, meaning and unit.
 
-The keys and values of the original are unchanged; MODEL.CROWD, MODEL.ORIENTED, DOTA, SOLVER.SEED,
-SOLVER.CLIP_GRADIENT, INPUT.DIAGONAL_FLIP_PROB_TRAIN and INPUT.ROTATE_… are new. A tuple stays a
-tuple, a list a list: yacs compares types when a file is merged.
+The keys and values of the original are unchanged. New are MODEL.CROWD, MODEL.ORIENTED, DOTA,
+MODEL.CHANNELS_LAST, MODEL.CHECKPOINT_BODY, SOLVER.ACCUMULATE, SOLVER.CLIP_GRADIENT, SOLVER.EMA,
+SOLVER.SEED, INPUT.DIAGONAL_FLIP_PROB_TRAIN and INPUT.ROTATE_…. A tuple stays a tuple, a list a
+list: yacs compares types when a file is merged.
 """
 
 import os
@@ -16,6 +17,12 @@ _C = CN()
 _C.MODEL = CN()
 # one box regression for all classes instead of one per class
 _C.MODEL.CLS_AGNOSTIC_BBOX_REG = False
+# the convolutions' data lie channels last in memory, which is faster on most processors and GPUs;
+# the last bits differ
+_C.MODEL.CHANNELS_LAST = False
+# keep only the input of each residual block of a ResNet in training and compute what is inside
+# again for the gradients: less memory, the same numbers, about a third more time
+_C.MODEL.CHECKPOINT_BODY = False
 # "cuda", "cuda:N" or "cpu"; the tools fall back to the CPU where there is no GPU, and say so
 _C.MODEL.DEVICE = "cuda"
 _C.MODEL.KEYPOINT_ON = False  # add the keypoint head
@@ -313,12 +320,18 @@ _C.MODEL.FBNET.WIDTH_DIVISOR = 1  # numbers of channels are multiples of this
 
 # Training
 _C.SOLVER = CN()
+# parts into which a process divides its images of an iteration, one after the other: memory for the
+# activations of one part; learning rate and iterations stay. 1: all at once
+_C.SOLVER.ACCUMULATE = 1
 _C.SOLVER.BASE_LR = 0.001  # learning rate after the warm-up
 _C.SOLVER.BIAS_LR_FACTOR = 2  # biases learn at BASE_LR times this
 _C.SOLVER.CHECKPOINT_PERIOD = 2500  # iterations from one checkpoint to the next
 # greatest 2-norm of all gradients together, which are scaled down where it is exceeded; 0.0: no
 # limit
 _C.SOLVER.CLIP_GRADIENT = 0.0
+# the weights' exponential moving average is evaluated and saved too: the share of the average that
+# stays at each iteration, such as 0.999, below 1; 0.0: none
+_C.SOLVER.EMA = 0.0
 _C.SOLVER.GAMMA = 0.1  # the learning rate is multiplied by this at each of STEPS
 _C.SOLVER.IMS_PER_BATCH = 16  # images per iteration, over all processes
 _C.SOLVER.MAX_ITER = 40000  # training ends after this many iterations

@@ -10,7 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from maskrcnn_benchmark.engine.accumulation import accumulate
 from maskrcnn_benchmark.engine.inference import run_test
+from maskrcnn_benchmark.engine.weight_average import WeightAverage
 from maskrcnn_benchmark.utils.comm import (
     all_gather,
     get_rank,
@@ -67,7 +69,8 @@ def do_train(
     """Train from arguments["iteration"] to the loader's end, saving and evaluating on the way.
 
     Args:
-        cfg: DTYPE, OUTPUT_DIR, SOLVER.CLIP_GRADIENT and what evaluation needs are read.
+        cfg: DTYPE, OUTPUT_DIR, SOLVER.ACCUMULATE, SOLVER.CLIP_GRADIENT, SOLVER.EMA and what
+            evaluation needs are read.
         model: on the device, wrapped for distributed training or not.
         data_loader: gives (images, targets, image ids); len() is the iteration to end at.
         data_loader_val: labelled images whose losses are added to each evaluation; or None.
@@ -77,7 +80,7 @@ def do_train(
         checkpoint_period: iterations from one checkpoint to the next.
         test_period: iterations from one evaluation on DATASETS.TEST to the next; 0: never.
         arguments: what a checkpoint holds beside the weights: "iteration", and from an
-            earlier save "rng" and "scaler". Updated in place.
+            earlier save "rng", "scaler" and the averaged weights. Updated in place.
 
     Raises:
         FloatingPointError: a loss is NaN or infinite; raised on every process.
@@ -92,6 +95,8 @@ def do_train(
     device = torch.device(device)
     model.train()
     scaler = _make_scaler(cfg.DTYPE, device, arguments.get("scaler"))
+    plain_model = getattr(model, "module", model)
+    average = WeightAverage(plain_model, cfg.SOLVER.EMA, arguments)
     log = TrainingLog(cfg.OUTPUT_DIR, start_iter, max_iter, device, enabled=is_main_process())
     with log, StopRequest() as stop:
         batches = _start_loading(data_loader, arguments.get("rng"))
@@ -99,13 +104,16 @@ def do_train(
             log.note_data()
             images = images.to(device, non_blocking=True)
             targets = [target.to(device, non_blocking=True) for target in targets]
-            with autocast(cfg.DTYPE, device):
-                loss_dict = model(images, targets)
+            optimizer.zero_grad()
+            loss_dict, last_losses = accumulate(
+                model, images, targets, cfg.SOLVER.ACCUMULATE, scaler, cfg.DTYPE
+            )
             losses, asked_to_stop = _fetch(loss_dict, stop.requested)
             if not math.isfinite(losses["loss"]):
                 _stop_at_non_finite_loss(iteration, loss_dict, targets, image_ids)
-            loss = sum(loss_dict.values())
-            _step(loss, optimizer, scheduler, scaler, cfg.SOLVER.CLIP_GRADIENT)
+            scaler.scale(sum(last_losses.values())).backward()
+            _step(optimizer, scheduler, scaler, cfg.SOLVER.CLIP_GRADIENT)
+            average.update(plain_model)
             arguments["iteration"] = iteration
             log.add_iteration(iteration, losses, optimizer.param_groups[0]["lr"])
             stopping = asked_to_stop and iteration < max_iter
@@ -117,7 +125,8 @@ def do_train(
                 logger.warning(INTERRUPTED, iteration, max_iter, cfg.OUTPUT_DIR)
                 raise KeyboardInterrupt
             if test_period > 0 and iteration % test_period == 0:
-                log.add_evaluation(iteration, _evaluate(cfg, model, data_loader_val, device))
+                evaluated = average.or_else(plain_model)
+                log.add_evaluation(iteration, _evaluate(cfg, evaluated, data_loader_val, device))
 
 
 def _make_scaler(
@@ -169,17 +178,14 @@ def _to_numbers(loss_dict: dict[str, torch.Tensor]) -> dict[str, float]:
     return dict(zip(loss_dict, values.tolist(), strict=True))
 
 
-def _step(loss: torch.Tensor, optimizer, scheduler, scaler, clip_gradient: float) -> None:
-    """Change the weights by the loss's gradients, scaled up on the way where that is enabled.
+def _step(optimizer, scheduler, scaler, clip_gradient: float) -> None:
+    """Change the weights by their gradients.
 
     Args:
-        loss: a scalar.
-        optimizer, scheduler, scaler: stepped.
+        optimizer, scheduler, scaler: stepped; the scaler takes back by how much it scaled.
         clip_gradient: greatest 2-norm of all gradients together, which are multiplied by one
             factor where it is exceeded; 0: no limit.
     """
-    optimizer.zero_grad()
-    scaler.scale(loss).backward()
     if clip_gradient > 0:
         scaler.unscale_(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -223,13 +229,12 @@ def _evaluate(cfg, model, data_loader_val, device: torch.device) -> dict[str, fl
     Returns:
         flat names and figures, on the main process; the others get the losses only.
     """
-    plain_model = getattr(model, "module", model)
-    with _untouched(plain_model):
-        results = run_test(cfg, plain_model, distributed=get_world_size() > 1, output_dir="")
+    with _untouched(model):
+        results = run_test(cfg, model, distributed=get_world_size() > 1, output_dir="")
     figures = {f"test/{k}": v for k, v in flatten_results(results).items()}
     if data_loader_val is not None:
-        with _untouched(plain_model):
-            figures |= _validation_losses(cfg, plain_model, data_loader_val, device)
+        with _untouched(model):
+            figures |= _validation_losses(cfg, model, data_loader_val, device)
     return figures
 
 

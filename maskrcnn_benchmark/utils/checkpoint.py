@@ -27,6 +27,7 @@ from maskrcnn_benchmark.utils.model_zoo import cache_url
 from maskrcnn_benchmark.utils.torchvision_weights import PREFIX, load_torchvision_format
 
 _TAG = "last_checkpoint"
+AVERAGED = "model_ema"  # a checkpoint's averaged weights, see engine/weight_average.py
 
 
 class Checkpointer:
@@ -97,7 +98,7 @@ class Checkpointer:
             self.logger.info("No weights given and no checkpoint to resume: initial weights")
             return {}
         self.logger.info("Starting at iteration 0 from the weights of %s", f)
-        self._load_model(self._load_file(f))
+        self._load_model(_averaged(self._load_file(f)))
         return {}
 
     def _resume(self, f: str | None) -> dict[str, Any]:
@@ -283,7 +284,7 @@ class _TrainedModel(DetectronCheckpointer):
     """Load a whole detector: what training may leave out, evaluation and prediction need."""
 
     def _load_model(self, checkpoint):
-        report = super()._load_model(checkpoint)
+        report = super()._load_model(_averaged(checkpoint))
         learnt = {name for name, _ in self.model.named_parameters()}
         lost = report.misfits + [name for name in report.missing if name in learnt]
         if lost:
@@ -315,6 +316,13 @@ def load_trained(cfg, model, weights: str, use_latest: bool) -> None:
             "weights with MODEL.WEIGHT FILE"
         )
     checkpointer.load(weights, use_latest=use_latest)
+
+
+def _averaged(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Take a checkpoint's averaged weights for its weights, where it has some."""
+    if AVERAGED in checkpoint:
+        checkpoint["model"] = checkpoint.pop(AVERAGED)
+    return checkpoint
 
 
 def _others_than(path: str) -> str:

@@ -57,7 +57,14 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
         known = ", ".join(sorted(registry.BACKBONES))
         raise ValueError(f"MODEL.BACKBONE.CONV_BODY '{name}' is not registered; there are: {known}")
     set_group_norm_from_cfg(cfg)
-    return registry.BACKBONES[name](cfg)
+    backbone = registry.BACKBONES[name](cfg)
+    is_resnet = any(isinstance(module, resnet.ResNet) for module in backbone.modules())
+    if cfg.MODEL.CHECKPOINT_BODY and not is_resnet:
+        raise ValueError(
+            f"MODEL.CHECKPOINT_BODY works on ResNets, but MODEL.BACKBONE.CONV_BODY is {name!r}: "
+            "set it to False; SOLVER.ACCUMULATE saves memory with every body"
+        )
+    return backbone
 
 
 def _with_fpn(cfg: CfgNode, body: nn.Module, first_level: int, top_blocks: nn.Module) -> nn.Module:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from yacs.config import CfgNode
 
 from maskrcnn_benchmark.layers import Conv2d, DFConv2d, FrozenBatchNorm2d
@@ -45,7 +46,10 @@ ResNet152FPNStagesTo5 = _stages((3, 8, 36, 3), every_stage=True)
 
 
 class ResNet(nn.Module):
-    """ResNet body: the stem and the stages that `cfg.MODEL.BACKBONE.CONV_BODY` names."""
+    """ResNet body: the stem and the stages that `cfg.MODEL.BACKBONE.CONV_BODY` names.
+
+    With `cfg.MODEL.CHECKPOINT_BODY` only the inputs of the residual blocks are kept in training.
+    """
 
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
@@ -77,6 +81,7 @@ class ResNet(nn.Module):
             self.add_module(name, stage)
             self.stages.append(name)
             self.return_features[name] = spec.return_features
+        self.checkpoint_blocks = cfg.MODEL.CHECKPOINT_BODY
         self._freeze_backbone(cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT)
 
     def _freeze_backbone(self, freeze_at: int) -> None:
@@ -92,10 +97,17 @@ class ResNet(nn.Module):
         x = self.stem(x)
         results = []
         for name in self.stages:
-            x = getattr(self, name)(x)
+            x = self._run_stage(getattr(self, name), x)
             if self.return_features[name]:
                 results.append(x)
         return results
+
+    def _run_stage(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        if not (self.checkpoint_blocks and self.training):
+            return stage(x)
+        for block in stage:  # which draw no random numbers
+            x = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
+        return x
 
 
 class ResNetHead(nn.Module):

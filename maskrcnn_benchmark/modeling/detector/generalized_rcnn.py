@@ -1,5 +1,6 @@
 """The two-stage detector: backbone, region proposals, heads."""
 
+import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -20,6 +21,10 @@ class GeneralizedRCNN(nn.Module):
         self.rpn = build_rpn(cfg, self.backbone.out_channels)
         self.roi_heads = build_roi_heads(cfg, self.backbone.out_channels)
         self.is_oriented = cfg.MODEL.ORIENTED.METHOD != ""
+        self.memory_format = torch.contiguous_format
+        if cfg.MODEL.CHANNELS_LAST:
+            self.memory_format = torch.channels_last
+            self.to(memory_format=self.memory_format)
 
     def forward(
         self, images: ImageList | list[Tensor] | Tensor, targets: list[BoxList] | None = None
@@ -43,7 +48,7 @@ class GeneralizedRCNN(nn.Module):
         if self.training and self.is_oriented:
             targets = to_oriented_targets(targets)
         images = to_image_list(images)
-        features = self.backbone(images.tensors)
+        features = self.backbone(images.tensors.contiguous(memory_format=self.memory_format))
         result, losses = self.rpn(images, features, targets)
         if self.roi_heads is not None:
             _, result, head_losses = self.roi_heads(features, result, targets)
