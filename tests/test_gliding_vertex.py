@@ -76,6 +76,19 @@ def test_the_originals_tables(figures):
     torch.testing.assert_close(decoded, known["dec_quads"].view(-1, 4, 2), atol=1e-3, rtol=0)
 
 
+def test_fault_sampled_proposals_were_matched_again(monkeypatch):
+    box = oriented_model("gliding_vertex").roi_heads.box
+    calls, matcher = [], box.loss_evaluator.proposal_matcher
+    match = matcher.match
+    monkeypatch.setattr(matcher, "match", lambda *pair: calls.append(pair) or match(*pair))
+    (target,) = to_oriented_targets([corners_target(KITE, torch.tensor([3]), (60, 50))])
+    proposals = BoxList(torch.tensor([[40.0, 3, 50, 9], [11, 20, 30, 28]]), (60, 50))
+    (sampled,) = box.loss_evaluator.subsample([proposals], [target])
+    assert sampled.get_field("labels").tolist() == [0, 3]
+    assert sampled.get_field("vertices")[1].tolist() == pytest.approx(PLACES)
+    assert len(calls) == 1
+
+
 LIMITS = [
     *("MODEL.RPN.FPN_POST_NMS_TOP_N_TRAIN", 500, "MODEL.RPN.FPN_POST_NMS_TOP_N_TEST", 300),
     *("MODEL.RPN.POST_NMS_TOP_N_TRAIN", 2000, "MODEL.RPN.POST_NMS_TOP_N_TEST", 1000),

@@ -178,6 +178,14 @@ def test_only_bad_ground_truth(mode, caplog):
     assert "an image without a name: 6 of 6" in caplog.text
 
 
+def test_fault_one_image_without_a_name_silenced_all_others(caplog):
+    targets = [BoxList(list(BAD_BOXES.values())[:count], SIZE) for count in (2, 3)]
+    for target in (*targets, *targets):  # a list that was seen is not told of again
+        Matcher(0.6, 0.3).match(target, crowd_scene()[1])
+    told = [record.getMessage() for record in caplog.records]
+    assert ["2 of 2" in told[0], "3 of 3" in told[1]] == [True, True] and len(told) == 2
+
+
 @pytest.mark.parametrize("mode", crowd.MODES)
 @pytest.mark.parametrize("box_mode", ["xyxy", "xywh"])
 def test_match_equals_matrix(mode, box_mode, caplog):

@@ -64,7 +64,7 @@ def test_anchors(known, features):
         torch.testing.assert_close(found, known.figures[f"anchors_{level}"])
     for image, size in enumerate(known.sizes):
         inside = known.figures[f"sampled/rpn_inside_{image}"].bool()
-        assert torch.equal(generator.visible(torch.cat(grids), size), inside)
+        assert torch.equal(generator.inside(torch.cat(grids), size), inside)
 
 
 @torch.no_grad()
@@ -114,8 +114,8 @@ def test_assignment_of_anchors(known, features):
     rpn = known.model.rpn
     anchors = rpn.anchor_generator.grid_anchors([tuple(f.shape[-2:]) for f in features])
     for image, target in enumerate(known.targets()):
-        visible = rpn.anchor_generator.visible(torch.cat(anchors), known.sizes[image])
-        matched = rpn.loss_evaluator.match(torch.cat(anchors), visible, target)
+        inside = rpn.anchor_generator.inside(torch.cat(anchors), known.sizes[image])
+        matched = rpn.loss_evaluator.match(torch.cat(anchors), inside, target)
         positive = known.figures[f"sampled/rpn_pos_inds_{image}"]
         assert (matched >= 0).nonzero().flatten().tolist() == positive.tolist()
         objects = known.figures[f"sampled/rpn_pos_gt_{image}"]

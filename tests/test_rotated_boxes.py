@@ -69,6 +69,18 @@ def test_angles_are_half_open():
     assert angles.tolist() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fault_an_angle_just_below_the_range_became_its_open_end(dtype):
+    """In float64 the remainder of -2e-16 by pi is rounded to pi."""
+    limit = torch.tensor(math.pi / 2, dtype=dtype)
+    angles = [-limit]
+    for _ in range(5):
+        angles.append(angles[-1].nextafter(-2 * limit))
+    angles = torch.stack([*angles, limit, 3 * limit, -3 * limit])
+    normalized = normalize_angle(angles)
+    assert (normalized < limit).all() and (normalized >= -limit).all()
+
+
 @pytest.mark.parametrize("start", range(4))
 @pytest.mark.parametrize("clockwise", [True, False], ids=["clockwise", "anticlockwise"])
 @pytest.mark.parametrize("fit", [corners_to_rotated, rectangle_to_rotated])

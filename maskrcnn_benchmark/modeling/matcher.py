@@ -13,7 +13,7 @@ from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou, valid_ground_
 from maskrcnn_benchmark.structures.crowd import get_policy
 
 _logger = logging.getLogger(__name__)
-_warned: set[str | None] = set()
+_warned: set[str] = set()
 _checked: WeakSet[BoxList] = WeakSet()
 _BYTES_PER_PAIR = 16  # a row block of set_low_quality_matches_: a float, bools, an index
 
@@ -194,9 +194,10 @@ def _without_nan(quality: torch.Tensor) -> torch.Tensor:
 
 
 def _warn_of_invalid(target: BoxList, valid: torch.Tensor) -> None:
-    """Tell once per image name that some of its ground truth matches nothing.
+    """Tell once per image that some of its ground truth matches nothing.
 
-    The count is fetched from the device when a list is seen first, not by each head anew.
+    An image is known by its name; one without is told of each time that it is loaded. The count is
+    fetched from the device when a list is seen first, not by each head anew.
     """
     if target in _checked or target.image_name in _warned:
         return
@@ -204,7 +205,8 @@ def _warn_of_invalid(target: BoxList, valid: torch.Tensor) -> None:
     count = int((~valid).sum())
     if count == 0:
         return
-    _warned.add(target.image_name)
+    if target.image_name:
+        _warned.add(target.image_name)
     _logger.warning(
         "%s: %d of %d ground-truth boxes match nothing: empty, inverted, not finite or off the "
         "image (%s x %s)",

@@ -18,7 +18,9 @@ from torch import Tensor
 
 def normalize_angle(angle: Tensor) -> Tensor:
     """Return angles modulo pi, in -pi/2 <= angle < pi/2."""
-    return (angle + math.pi / 2) % math.pi - math.pi / 2
+    turned = (angle + math.pi / 2) % math.pi - math.pi / 2
+    # where the remainder of a tiny negative number was rounded up to pi
+    return torch.where(turned >= math.pi / 2, -math.pi / 2, turned)
 
 
 def edges_to_boxlist(edges_xyxy: Tensor) -> Tensor:

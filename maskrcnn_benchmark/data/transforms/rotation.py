@@ -25,8 +25,9 @@ class RandomRotation:
     """Rotate image and target by a random angle, with a probability.
 
     As mmrotate's PolyRandomRotate, except that an image which loses all its objects stays, as
-    background, that objects stay however small they are, and that 180 degrees are as frequent as 90
-    and 270, not twice as frequent.
+    background, that 180 degrees are as frequent as 90 and 270, not twice as frequent, and that an
+    object is too small where its upright box is one pixel wide or high, as in every data set, not
+    where one of its sides is below 2 pixels.
 
     Args:
         prob: of a rotation.
@@ -71,14 +72,16 @@ def rotate(image: AnyImage, target: Target, degrees: float) -> tuple[AnyImage, T
         image: array (H, W, 3), or PIL image; the same kind is returned.
         target: its objects, or None. Those whose centre leaves the image are dropped. Corners that
             leave it stay outside; upright boxes are clipped.
-        degrees: clockwise. Multiples of 90 lose nothing where the rotated image has the same size.
+        degrees: clockwise. At multiples of 90 pixels are moved and none is interpolated; where
+            width and height differ by an odd number, a quarter turn's centre is therefore half a
+            pixel off the image's.
     """
     pixels = image if isinstance(image, np.ndarray) else np.asarray(image.convert("RGB"))
     height, width = pixels.shape[:2]
     matrix = _matrix(degrees, width, height)
     turns = degrees / 90 % 4
-    if turns in (0, 2) or (turns in (1, 3) and width == height):
-        rotated = np.rot90(pixels, -int(turns))  # NumPy counts counter-clockwise
+    if turns in range(4):
+        rotated = _turn_pixels(pixels, int(turns))
     else:
         rotated = _warp_pixels(pixels, matrix)
     if target is not None:
@@ -88,10 +91,28 @@ def rotate(image: AnyImage, target: Target, degrees: float) -> tuple[AnyImage, T
 
 def _matrix(degrees: float, width: int, height: int) -> np.ndarray:
     """Return the matrix (2, 3), float64, of a rotation about the image's centre."""
+    turns = degrees / 90 % 4
+    is_quarter = turns in range(4)
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    if is_quarter:  # the cosine of 90 degrees is 6e-17 above
+        cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[int(turns)]
     turn = np.array([[cos, -sin], [sin, cos]])
     center = np.array([width, height]) / 2
-    return np.column_stack([turn, center - turn @ center])
+    shift = center - turn @ center
+    return np.column_stack([turn, np.floor(shift) if is_quarter else shift])
+
+
+def _turn_pixels(pixels: np.ndarray, turns: int) -> np.ndarray:
+    """Return an image of the same size, turned by quarters, black where nothing lands."""
+    turned = np.rot90(pixels, -turns)  # NumPy counts counter-clockwise
+    if turned.shape == pixels.shape:
+        return turned
+    width, height = pixels.shape[1], pixels.shape[0]
+    left, top = (width - height) // 2, (height - width) // 2  # of the turned image; one is negative
+    rows, columns = slice(max(top, 0), top + width), slice(max(left, 0), left + height)
+    placed = np.zeros_like(pixels)
+    placed[rows, columns] = turned[max(-top, 0) : height - top, max(-left, 0) : width - left]
+    return placed
 
 
 def _warp_pixels(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:

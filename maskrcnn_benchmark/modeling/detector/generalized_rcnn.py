@@ -13,7 +13,7 @@ from ..rpn.rpn import build_rpn
 
 
 class GeneralizedRCNN(nn.Module):
-    """Faster R-CNN, Mask R-CNN, or proposals alone, as the config says."""
+    """Faster, Mask, Keypoint or Oriented R-CNN, Gliding Vertex, RetinaNet, or proposals alone."""
 
     def __init__(self, cfg):
         super().__init__()
@@ -34,11 +34,13 @@ class GeneralizedRCNN(nn.Module):
         Args:
             images: the batch, float [3, H, W] each, normalised as INPUT says.
             targets: ground truth, needed in training: one BoxList per image with the field "labels"
-                (int64, from 1) and, for masks, "masks". An image without boxes is background.
+                (int64, from 1) and, where the model learns them, "masks", "keypoints" or "corners"
+                (Corners, of oriented models). An image without boxes is background.
 
         Returns:
             in training the losses by name; otherwise the detections, one BoxList per image with the
-            fields "scores", "labels" and, for masks, "mask" [N, 1, M, M].
+            fields "scores", "labels" (int64, from 1) and, of the heads that the model has, "mask"
+            [N, 1, M, M], "keypoints" (PersonKeypoints), "corners" [N, 4, 2].
 
         Raises:
             ValueError: in training without targets.

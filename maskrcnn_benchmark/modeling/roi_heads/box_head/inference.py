@@ -38,6 +38,26 @@ class DetectionLimit:
         return detections[(scores >= lowest_kept).nonzero().squeeze(1)]
 
 
+def detections_above(pairs: BoxList, num_classes: int, score_thresh: float) -> BoxList:
+    """Return the (proposal, class) pairs that score above a threshold, labelled by their class.
+
+    Args:
+        pairs: one box per pair, proposal by proposal, with the field "scores"; class 0 is the
+            background, which is no detection.
+        num_classes: background included.
+        score_thresh: a pair needs more than this.
+
+    Returns:
+        the chosen pairs with all their fields, and "labels" (int64, from 1).
+    """
+    above = pairs.get_field("scores").view(-1, num_classes) > score_thresh
+    above[:, 0] = False
+    chosen = above.flatten().nonzero().squeeze(1)
+    found = pairs[chosen]
+    found.add_field("labels", chosen % num_classes)
+    return found
+
+
 class PostProcessor(nn.Module):
     """Decode the boxes, drop low scores, suppress overlaps within each class, keep the best.
 
@@ -113,15 +133,8 @@ class PostProcessor(nn.Module):
 
     def filter_results(self, boxlist: BoxList, num_classes: int) -> BoxList:
         """Return the detections among all (proposal, class) pairs; class 0 is the background."""
-        boxes = boxlist.bbox.view(-1, num_classes, 4)
-        scores = boxlist.get_field("scores").view(-1, num_classes)
-        above = scores[:, 1:] > self.score_thresh
-        column, row = above.T.nonzero(as_tuple=True)  # class by class
-        labels = column + 1
-        found = BoxList(boxes[row, labels], boxlist.size, mode="xyxy")
-        found.add_field("scores", scores[row, labels])
-        found.add_field("labels", labels)
-        found = boxlist_nms_per_group(found, labels, self.nms)
+        found = detections_above(boxlist, num_classes, self.score_thresh)
+        found = boxlist_nms_per_group(found, found.get_field("labels"), self.nms)
         return self._limit(found, self.detections_per_img)
 
 

@@ -6,7 +6,10 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.nms import nms_per_group
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
-from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import DetectionLimit
+from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import (
+    DetectionLimit,
+    detections_above,
+)
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.rotated_boxes import (
     boxlist_to_edges,
@@ -78,15 +81,9 @@ class GlidingVertexPostProcessor(nn.Module):
 
     def filter_results(self, pairs: BoxList, num_classes: int) -> BoxList:
         """Return the detections among all (proposal, class) pairs; class 0 is the background."""
-        scores = pairs.get_field("scores").view(-1, num_classes)
-        above = scores > self.score_thresh
-        above[:, 0] = False
-        flat = above.flatten().nonzero().squeeze(1)
-        found = pairs[flat]
-        labels = flat % num_classes
-        found.add_field("labels", labels)
-        edges = boxlist_to_edges(found.bbox)
-        keep = nms_per_group(edges, found.get_field("scores"), labels, self.nms)
+        found = detections_above(pairs, num_classes, self.score_thresh)
+        scores, labels = found.get_field("scores"), found.get_field("labels")
+        keep = nms_per_group(boxlist_to_edges(found.bbox), scores, labels, self.nms)
         found = self._limit(found[keep], self.detections_per_img)
         return found.clip_to_image(remove_empty=False)
 

@@ -23,6 +23,12 @@ RATIO_WEIGHT = 16.0
 class GlidingVertexLoss(FastRCNNLossComputation):
     """Samples as the upright box head does, and also learns vertices and ratios."""
 
+    def match_targets_to_proposals(self, proposal: BoxList, target: BoxList) -> BoxList:
+        """Return what the upright box head does; the proposals keep the field "matched_idxs"."""
+        matched = super().match_targets_to_proposals(proposal, target)
+        proposal.add_field("matched_idxs", matched.get_field("matched_idxs"))
+        return matched
+
     def subsample(self, proposals: list[BoxList], targets: list[BoxList]) -> list[BoxList]:
         """Return the sampled proposals, and remember them for the call.
 
@@ -36,7 +42,7 @@ class GlidingVertexLoss(FastRCNNLossComputation):
                 boxes.add_field("ratios", torch.zeros_like(boxes.bbox[:, 0]))
                 continue
             corners = target.get_field("corners")
-            index = self.proposal_matcher.match(target, boxes).clamp(min=0)
+            index = boxes.get_field("matched_idxs").clamp(min=0)
             boxes.add_field("vertices", encode_vertices(corners)[index])
             boxes.add_field("ratios", obliquity_ratio(corners)[index])
         return sampled

@@ -5,7 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.modeling.oriented_coders import RotatedBoxCoder
-from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import DetectionLimit
+from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import (
+    DetectionLimit,
+    detections_above,
+)
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.oriented_boxes import oriented_nms
 from maskrcnn_benchmark.structures.rotated_boxes import (
@@ -82,15 +85,9 @@ class OrientedPostProcessor(nn.Module):
 
     def filter_results(self, pairs: BoxList, num_classes: int) -> BoxList:
         """Return the detections among all (proposal, class) pairs; class 0 is the background."""
-        scores = pairs.get_field("scores").view(-1, num_classes)
-        above = scores > self.score_thresh
-        above[:, 0] = False
-        flat = above.flatten().nonzero().squeeze(1)
-        found = pairs[flat]
-        labels = flat % num_classes
-        found.add_field("labels", labels)
-        corners, score = found.get_field("corners"), found.get_field("scores")
-        keep = oriented_nms(corners, score, self.nms, groups=labels)
+        found = detections_above(pairs, num_classes, self.score_thresh)
+        corners, scores, labels = map(found.get_field, ("corners", "scores", "labels"))
+        keep = oriented_nms(corners, scores, self.nms, groups=labels)
         return self._limit(found[keep], self.detections_per_img)
 
 

@@ -24,7 +24,7 @@ class CenteredAnchors(AnchorGenerator):
             [torch.cat([-shapes, shapes], dim=1) * (size / 2) for size in sizes]
         )
 
-    def visible(self, anchors: Tensor, image_hw: tuple[int, int]) -> Tensor:
+    def inside(self, anchors: Tensor, image_hw: tuple[int, int]) -> Tensor:
         """Say which anchors [A, 4] lie inside an image."""
         height, width = image_hw
         x1, y1, x2, y2 = anchors.unbind(1)

@@ -38,27 +38,27 @@ class OrientedRPNLoss:
         self.fg_bg_sampler = fg_bg_sampler
         self.box_coder = box_coder
 
-    def match(self, anchors: Tensor, visible: Tensor, target: BoxList) -> Tensor:
+    def match(self, anchors: Tensor, inside: Tensor, target: BoxList) -> Tensor:
         """Return the ground truth [A] of each anchor, -1 background, -2 none that is trained on.
 
         Args:
             anchors: [A, 4], in edges.
-            visible: bool [A]; only these take part.
+            inside: bool [A], which of them lie inside the image; only these take part.
             target: an image's ground truth of to_oriented_targets.
         """
         upright = corners_to_edges(rotated_to_corners(target.get_field("rotated_boxes")))
         truth = BoxList(edges_to_boxlist(upright), target.size)
         truth.image_name = target.image_name
-        matched = torch.full_like(visible, Matcher.BETWEEN_THRESHOLDS, dtype=torch.int64)
-        inside = visible.nonzero().squeeze(1)
-        boxes = BoxList(edges_to_boxlist(anchors[inside]), target.size)
-        matched[inside] = self.proposal_matcher.match(truth, boxes)
+        matched = torch.full_like(inside, Matcher.BETWEEN_THRESHOLDS, dtype=torch.int64)
+        rows = inside.nonzero().squeeze(1)
+        boxes = BoxList(edges_to_boxlist(anchors[rows]), target.size)
+        matched[rows] = self.proposal_matcher.match(truth, boxes)
         return matched
 
     def __call__(
         self,
         anchors: list[Tensor],
-        visible: list[Tensor],
+        inside: list[Tensor],
         logits: list[Tensor],
         codes: list[Tensor],
         targets: list[BoxList],
@@ -67,13 +67,13 @@ class OrientedRPNLoss:
 
         Args:
             anchors: [A, 4] per level, in edges.
-            visible: bool [sum of A] per image.
+            inside: bool [sum of A] per image, which anchors lie inside it.
             logits: [N, A, 1] per level.
             codes: [N, A, 6] per level.
             targets: ground truth of to_oriented_targets.
         """
         every = torch.cat(anchors)
-        matches = [self.match(every, v, t) for v, t in zip(visible, targets, strict=True)]
+        matches = [self.match(every, i, t) for i, t in zip(inside, targets, strict=True)]
         labels = [m.clamp(max=0) + 1 for m in matches]  # 1 object, 0 background, -1 neither
         positive_masks, negative_masks = self.fg_bg_sampler(labels)
         logit, code = torch.cat(logits, dim=1).squeeze(2), torch.cat(codes, dim=1)  # [N, A(, 6)]

@@ -78,8 +78,8 @@ class OrientedRPNModule(nn.Module):
         proposals = self.box_selector_train(
             anchors, [o.detach() for o in logits], [c.detach() for c in codes], sizes
         )
-        visible = [self.anchor_generator.visible(torch.cat(anchors), size) for size in sizes]
-        losses = self.loss_evaluator(anchors, visible, logits, codes, targets)
+        inside = [self.anchor_generator.inside(torch.cat(anchors), size) for size in sizes]
+        losses = self.loss_evaluator(anchors, inside, logits, codes, targets)
         return proposals, dict(zip(("loss_objectness", "loss_rpn_box_reg"), losses, strict=True))
 
 
