@@ -91,6 +91,23 @@ def outside(corners: np.ndarray, width: int, height: int) -> np.ndarray:
     return ((high <= 0) | (low >= (width, height))).any(axis=1)
 
 
+def crosswise(corners: np.ndarray) -> np.ndarray:
+    """Say which quadrilaterals have two sides that cross, as where corners are not in turn.
+
+    Args:
+        corners: (N, 4, 2).
+
+    Returns:
+        bool (N,).
+    """
+    a, b, c, d = np.moveaxis(np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2), 1, 0)
+    # two sides cross where the ends of each lie on different sides of the other
+    abc, abd, acd, bcd = _turn(a, b, c), _turn(a, b, d), _turn(a, c, d), _turn(b, c, d)
+    ab_crosses_cd = (abc * abd < 0) & (acd * bcd < 0)
+    bc_crosses_da = (abc * bcd < 0) & (abd * acd < 0)
+    return ab_crosses_cd | bc_crosses_da
+
+
 def corners_to_boxlist_xyxy(corners: np.ndarray) -> np.ndarray:
     """Bound polygons by boxes in BoxList's convention.
 
@@ -109,6 +126,11 @@ def boxlist_xyxy_to_corners(boxes_xyxy: np.ndarray) -> np.ndarray:
     x1, y1, x2, y2 = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4).T
     right, bottom = x2 + 1, y2 + 1
     return np.stack([x1, y1, right, y1, right, bottom, x1, bottom], axis=1).reshape(-1, 4, 2)
+
+
+def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Return twice the areas (N,) of triangles of points (N, 2), positive where clockwise."""
+    return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
 
 
 def _parse_fields(fields: list[str], class_names: Collection[str] | None) -> DotaObject:

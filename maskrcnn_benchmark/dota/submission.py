@@ -14,7 +14,7 @@ import numpy as np
 
 from maskrcnn_benchmark.dota.detections import Detections
 from maskrcnn_benchmark.dota.text_files import format_number
-from maskrcnn_benchmark.utils.atomic_write import write_text
+from maskrcnn_benchmark.utils.atomic_write import write_text, written_whole
 
 SCORE_DECIMALS = 8
 COORDINATE_DECIMALS = 2
@@ -132,13 +132,22 @@ def read_task_folder(folder: str | Path, task: int) -> dict[str, ClassResults]:
 
 
 def zip_task_files(folder: str | Path, zip_path: str | Path, task: int) -> None:
-    """Pack a task's result files flat, as DOTA's evaluation server takes them."""
+    """Pack a task's result files flat, as DOTA's evaluation server takes them.
+
+    Raises:
+        FileNotFoundError: no result file of this task in the folder.
+        ValueError: there is a file of the zip's name already.
+    """
+    zip_path = Path(zip_path)
     paths = sorted(Path(folder).glob(f"Task{_check_task(task)}_*.txt"))
     if not paths:
         raise FileNotFoundError(f"{folder}: no result files Task{task}_<class>.txt to pack")
-    with zipfile.ZipFile(zip_path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in paths:
-            archive.write(path, path.name)
+    if zip_path.exists():
+        raise ValueError(f"{zip_path}: is there already; name a new file, or delete it")
+    with written_whole(zip_path) as part:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in paths:
+                archive.write(path, path.name)
 
 
 def _check_task(task: int) -> int:

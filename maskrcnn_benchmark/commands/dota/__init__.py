@@ -1,8 +1,9 @@
-"""Prepare DOTA-format data, and evaluate result files.
+"""Prepare DOTA-format data; evaluate result files, check and pack them for DOTA's server.
 
     python tools/dota.py toy DATA --images 20 --size 1024x768 --objects 150 --seed 1
     python tools/dota.py split DATA TILES --size 1024 --overlap 200
     python tools/dota.py evaluate --labels DATA/labelTxt --detections RESULTS --task 1
+    python tools/dota.py submit RESULTS Task1.zip --task 1 --images TEST/images
 
 `COMMAND --help` says more about each. Exit status: 0; 1 if a check found something to mend; 2 with
 one line that says what is wrong.
@@ -19,6 +20,8 @@ COMMANDS = {
     "toy": "draw aerial-like scenes with exact oriented labels",
     "split": "cut images and labels into overlapping tiles",
     "evaluate": "average precision of DOTA result files",
+    "check": "what would cost a submission points, before it is sent",
+    "submit": "check result files, and pack them for DOTA's server",
 }
 
 
