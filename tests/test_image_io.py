@@ -1,5 +1,9 @@
 """Every kind of file and array becomes the same uint8 BGR picture."""
 
+import os
+import resource
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -8,10 +12,13 @@ import pytest
 from PIL import Image
 
 from maskrcnn_benchmark.images import image_io
+from maskrcnn_benchmark.images.files import list_images
 from maskrcnn_benchmark.images.image_io import (
+    MAX_PIXELS,
     read_16_bit_maximum,
     read_image,
     read_image_size,
+    set_max_pixels,
     to_bgr,
     write_image,
 )
@@ -29,7 +36,7 @@ def save_pil(path, array, **options):
     return path
 
 
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm"])
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
 def test_colour_file_is_bgr(tmp_path, suffix):
     path = save_pil(tmp_path / f"a{suffix}", NOISE_RGB)
     np.testing.assert_array_equal(read_image(path), NOISE_BGR)
@@ -236,3 +243,100 @@ def test_real_images_as_opencv_reads_them(shared_data):
         path = shared_data / "dota" / "images" / name
         expected = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         np.testing.assert_array_equal(read_image(path), expected)
+
+
+def png(width, height):
+    """Put an RGB file together whose header may lie."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    packed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+@pytest.fixture
+def max_pixels():
+    yield set_max_pixels
+    set_max_pixels(MAX_PIXELS)
+
+
+def test_fault_a_header_of_billions_of_pixels_was_believed(tmp_path, max_pixels):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(60000, 60000))
+    assert path.stat().st_size < 70
+    for function in (read_image, read_image_size, read_16_bit_maximum):
+        with pytest.raises(ValueError, match=r"bomb.png: 60000 x 60000 .*INPUT.MAX_PIXELS \(1073"):
+            function(path)
+    path.write_bytes(png(30000, 30000))
+    assert read_image_size(path) == (30000, 30000)  # an honest size, though there is no more of it
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="bomb.png: cannot be read"):
+        read_image(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 200 * 1024  # KB
+    picture = save_pil(tmp_path / "a.bmp", NOISE_RGB)
+    max_pixels(HEIGHT * WIDTH)
+    np.testing.assert_array_equal(read_image(picture), NOISE_BGR)
+    max_pixels(HEIGHT * WIDTH - 1)
+    with pytest.raises(ValueError, match="a.bmp: 11 x 7 pixels"):
+        read_image(picture)
+    with pytest.raises(ValueError, match="MAX_PIXELS must be above 0, got 0"):
+        max_pixels(0)
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 30 20\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PPM", "GIF", "WEBP", "AVIF", "DDS"])
+def test_fault_kinds_that_are_not_stated_were_opened(tmp_path, monkeypatch, kind):
+    """Pillow hands PostScript, under any name, to Ghostscript."""
+    path = tmp_path / "a.png"
+    if kind == "EPS":
+        path.write_bytes(POSTSCRIPT)
+    else:
+        Image.fromarray(NOISE_RGB).save(path, kind)
+    monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("a program started"))
+    for function in (read_image, read_image_size):
+        with pytest.raises(ValueError, match="a.png: no image of a kind that is read, expected PN"):
+            function(path)
+
+
+def test_fault_a_pipe_was_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="a.png: expected an image file, got a folder, a pipe"):
+        read_image(tmp_path / "a.png")
+    save_pil(tmp_path / "b.png", NOISE_RGB)
+    (tmp_path / "c.png").symlink_to("nothing")
+    (tmp_path / "folder.png").mkdir()
+    # the image that a link should lead to is missed when it is read
+    assert [path.name for path in list_images(tmp_path)] == ["b.png", "c.png"]
+    with pytest.raises(FileNotFoundError, match="c.png"):
+        read_image(tmp_path / "c.png")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), struct.error("short"), MemoryError()])
+def test_fault_a_decoders_own_errors_did_not_name_the_file(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    path = save_pil(tmp_path / "a.png", NOISE_RGB)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(ValueError, match="a.png: cannot be read as an image: (.x|short|MemoryErr)"):
+        read_image(path)
+
+
+def test_fault_opencv_ended_the_process_at_a_name_that_is_not_utf8(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    cv2.imwrite(str(tmp_path / "a.png"), NOISE_BGR.astype(np.uint16))
+    (tmp_path / "a.png").rename(tmp_path / name)
+    with pytest.raises(ValueError, match="must be UTF-8: rename it"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3), (0, 0), (4, 5, 0)])
+def test_fault_arrays_without_pixels_went_on(shape):
+    with pytest.raises(ValueError, match="expected an image with pixels, got none"):
+        to_bgr(np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError, match="expected an image with pixels, got none"):
+        to_bgr(Image.new("RGB", (0, 5)))

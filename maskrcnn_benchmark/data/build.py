@@ -10,6 +10,7 @@ from torch.utils.data.sampler import BatchSampler, Sampler, SequentialSampler
 from yacs.config import CfgNode
 
 from maskrcnn_benchmark.config.dataset_names import find_entry
+from maskrcnn_benchmark.images.image_io import set_max_pixels
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
 from maskrcnn_benchmark.utils.imports import import_file
 
@@ -150,6 +151,7 @@ def make_data_loader(
     Returns:
         the loader for training or `is_for_period`, else a list with a loader per test set.
     """
+    set_max_pixels(cfg.INPUT.MAX_PIXELS)
     # a loader for losses while training goes on shows each image once, as the network wants it
     bbox_aug = cfg.TEST.BBOX_AUG.ENABLED and not is_train and not is_for_period
     catalog = import_file("maskrcnn_benchmark.config.paths_catalog", cfg.PATHS_CATALOG, True)

@@ -13,7 +13,7 @@ from maskrcnn_benchmark.dota.detections import Detections, to_detections
 from maskrcnn_benchmark.dota.merge import merge_tiles
 from maskrcnn_benchmark.dota.tiles import Window, tile_grid
 from maskrcnn_benchmark.engine.bbox_aug import make_bbox_aug
-from maskrcnn_benchmark.images.image_io import ImageSource, to_bgr
+from maskrcnn_benchmark.images.image_io import ImageSource, set_max_pixels, to_bgr
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
@@ -31,6 +31,7 @@ class Predictor:
     """
 
     def __init__(self, cfg, model: torch.nn.Module) -> None:
+        set_max_pixels(cfg.INPUT.MAX_PIXELS)
         self.device = torch.device(cfg.MODEL.DEVICE)
         self.model = model.to(self.device).eval()
         self.transforms = build_transforms(cfg, is_train=False)
@@ -150,8 +151,18 @@ def read_class_names(cfg, weights: str) -> list[str]:
     count = cfg.MODEL[section].NUM_CLASSES - 1
     labels_file = Path(weights).parent / "labels.json"
     if labels_file.is_file():
-        by_id = {int(k): name for k, name in json.loads(labels_file.read_text()).items()}
+        by_id = _read_labels(labels_file)
         if len(by_id) == count:  # ids may have gaps (COCO's have); labels follow their order
             return [by_id[k] for k in sorted(by_id)]
     names = list(cfg.DOTA.CLASSES or dota_class_names(cfg.DOTA.VERSION))
     return names if len(names) == count else [f"class-{k}" for k in range(1, count + 1)]
+
+
+def _read_labels(path: Path) -> dict[int, str]:
+    """Read what training wrote of its classes: {label id: name}."""
+    try:
+        return {int(k): str(name) for k, name in json.loads(path.read_bytes()).items()}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f'{path}: expected class names such as {{"1": "ship"}}, {error}: mend or delete it'
+        ) from error

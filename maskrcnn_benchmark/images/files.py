@@ -7,7 +7,10 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 def list_images(folder: Path) -> list[Path]:
-    """List the images directly in a folder, by name; hidden files (`._x.png`) are left out.
+    """List the images directly in a folder, by name.
+
+    Hidden files (`._x.png`), folders, pipes and devices are left out. A link to nothing is not: it
+    is an image that is missed when it is read.
 
     Raises:
         FileNotFoundError: the folder holds no image.
@@ -15,7 +18,9 @@ def list_images(folder: Path) -> list[Path]:
     images = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        and (path.is_file() or not path.exists())
     )
     if not images:
         raise FileNotFoundError(

@@ -182,7 +182,8 @@ class CityScapesDataset(AbstractDataset):
 
 def read_instance_ids(path: str) -> np.ndarray:
     """Read an *_instanceIds.png, int32 (H, W)."""
-    with Image.open(path) as image:  # 16-bit numbers, which read_image would scale to 8 bits
+    # 16-bit numbers, which read_image would scale to 8 bits
+    with Image.open(path, formats=("PNG",)) as image:
         return np.array(image, dtype=np.int32)
 
 
