@@ -7,8 +7,10 @@ import sys
 
 import pytest
 from launching import ROOT
+from made_data import make_dota_folder
 
 from maskrcnn_benchmark.commands import dota
+from maskrcnn_benchmark.images.image_io import MAX_PIXELS, set_max_pixels
 
 TOOL = ROOT / "tools" / "dota.py"
 
@@ -122,3 +124,11 @@ def test_real_results(run, shared_data, tmp_path):
         assert result["mAP"] == pytest.approx(sum(defined) / len(defined), abs=1e-4)
         for name, entry in figures["classes"].items():
             assert result["classes"][name]["ap"] == pytest.approx(entry["ap"], abs=1e-4)
+
+
+@pytest.mark.parametrize(("limit", "status"), [(60 * 50, 0), (60 * 50 - 1, 2)])
+def test_split_refuses_more_pixels_than_it_is_allowed(run, tmp_path, limit, status):
+    make_dota_folder(tmp_path / "set", {"a": (60, 50, [])})
+    end, _, err = run("split", tmp_path / "set", tmp_path / "tiles", "--max-pixels", limit)
+    set_max_pixels(MAX_PIXELS)
+    assert end == status and ("a.png: 60 x 50 pixels" in err) == (status != 0)

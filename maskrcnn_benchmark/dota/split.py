@@ -43,7 +43,12 @@ from maskrcnn_benchmark.dota.tiles import (
     tile_name,
 )
 from maskrcnn_benchmark.images.dark_images import report_dark_images
-from maskrcnn_benchmark.images.image_io import read_image, write_image
+from maskrcnn_benchmark.images.image_io import (
+    get_max_pixels,
+    read_image,
+    set_max_pixels,
+    write_image,
+)
 from maskrcnn_benchmark.utils.atomic_write import write_text
 from maskrcnn_benchmark.utils.data_summary import UNLABELLED, DataSummary
 
@@ -234,7 +239,10 @@ def _run(jobs: list[_Job], settings: dict, finished: dict[str, dict], workers: i
 
 def _cut_in_processes(jobs: list[_Job], workers: int) -> Iterator[tuple[str, dict]]:
     pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_start_worker
+        min(workers, len(jobs)),
+        mp_context=get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(get_max_pixels(),),
     )
     try:
         futures: list[Future] = [pool.submit(_cut, job) for job in jobs]
@@ -244,7 +252,8 @@ def _cut_in_processes(jobs: list[_Job], workers: int) -> Iterator[tuple[str, dic
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker() -> None:
+def _start_worker(max_pixels: int) -> None:
+    set_max_pixels(max_pixels)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
 

@@ -48,7 +48,7 @@ _max_pixels = MAX_PIXELS
 
 
 def set_max_pixels(count: int) -> None:
-    """Refuse larger images from now on, in this process and those that it forks off.
+    """Refuse files of more pixels from now on, in this process and those that it forks off.
 
     Raises:
         ValueError: not a positive number.
@@ -57,6 +57,11 @@ def set_max_pixels(count: int) -> None:
     if not count > 0:
         raise ValueError(f"INPUT.MAX_PIXELS must be above 0, got {count}")
     _max_pixels = count
+
+
+def get_max_pixels() -> int:
+    """Return how many pixels a file may have in this process."""
+    return _max_pixels
 
 
 @contextmanager
@@ -177,7 +182,8 @@ def _open(path: str | os.PathLike) -> Image.Image:
         image.close()
         raise ValueError(
             f"{path}: {width} x {height} pixels by its header, more than INPUT.MAX_PIXELS "
-            f"({_max_pixels}): raise that setting if the image is that large, and memory too"
+            f"({_max_pixels}; for split, --max-pixels): raise it if the image is that large and "
+            "memory suffices"
         )
     return image
 
