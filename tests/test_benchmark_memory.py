@@ -8,6 +8,8 @@ import torch
 from maskrcnn_benchmark.benchmarks.memory import LiveTensors, memory_table
 from maskrcnn_benchmark.config import load_config
 
+CLASSES = ["MODEL.ROI_BOX_HEAD.NUM_CLASSES", "8"]
+
 
 def test_a_storage_counts_once_and_as_long_as_it_is_held():
     live = LiveTensors()
@@ -39,7 +41,7 @@ def test_what_the_backward_pass_needs_is_held_until_then():
 
 
 def test_training_holds_weights_gradients_momentum_and_activations():
-    settings = ["INPUT.MAX_SIZE_TRAIN", "128", "INPUT.MIN_SIZE_TRAIN", "(64,)"]
+    settings = ["INPUT.MAX_SIZE_TRAIN", "128", "INPUT.MIN_SIZE_TRAIN", "(64,)", *CLASSES]
     settings += ["SOLVER.IMS_PER_BATCH", "1", "TEST.IMS_PER_BATCH", "1"]
     cfg = load_config("configs/quickstart.yaml", settings)
     _, training, inference = memory_table(cfg, objects=5)
@@ -53,7 +55,7 @@ def test_training_holds_weights_gradients_momentum_and_activations():
 
 
 def test_training_in_parts_holds_the_activations_of_one():
-    settings = ["INPUT.MAX_SIZE_TRAIN", "256", "INPUT.MIN_SIZE_TRAIN", "(128,)"]
+    settings = ["INPUT.MAX_SIZE_TRAIN", "256", "INPUT.MIN_SIZE_TRAIN", "(128,)", *CLASSES]
     cfg = load_config("configs/quickstart.yaml", [*settings, "SOLVER.IMS_PER_BATCH", "2"])
     peaks = []
     for cfg.SOLVER.ACCUMULATE in (1, 2):

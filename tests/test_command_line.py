@@ -1,8 +1,45 @@
-"""How a tool ends."""
+"""The tools' command lines: options and pairs, and how a tool ends."""
+
+import argparse
+import logging
+import sys
 
 import pytest
 
-from maskrcnn_benchmark.utils.command_line import run_tool
+from maskrcnn_benchmark.commands import train_net
+from maskrcnn_benchmark.utils.command_line import add_run_arguments, parse_with_pairs, run_tool
+
+PAIRS = ["SOLVER.MAX_ITER", "5", "SOLVER.GAMMA", "-1e-3"]
+
+
+def run_parser():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--skip-test", action="store_true")
+    add_run_arguments(parser)
+    return parser
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--config-file", "a.yaml", "--skip-test", *PAIRS],
+        [*PAIRS, "--config-file", "a.yaml", "--skip-test"],
+        ["--config-file=a.yaml", *PAIRS[:2], "--skip-test", *PAIRS[2:]],
+        [*PAIRS[:2], "--config-file", "a.yaml", *PAIRS[2:], "--skip-test"],
+    ],
+    ids=["before", "after", "between", "around"],
+)
+def test_fault_options_after_the_pairs_were_taken_for_pairs(line):
+    args = parse_with_pairs(run_parser(), line)
+    assert (args.config_file, args.skip_test, args.opts) == ("a.yaml", True, PAIRS)
+
+
+def test_options_that_are_not_there_are_told(capsys):
+    with pytest.raises(SystemExit) as end:
+        parse_with_pairs(run_parser(), [*PAIRS, "--skip-tests"])
+    assert end.value.code == 2
+    assert "unrecognized arguments: --skip-tests" in capsys.readouterr().err
+    assert parse_with_pairs(run_parser(), []).opts == []
 
 
 @pytest.mark.parametrize(
@@ -15,7 +52,7 @@ from maskrcnn_benchmark.utils.command_line import run_tool
             ValueError("Caught ValueError in DataLoader worker 0.\nTrace…\nValueError: bad"),
             *(2, "error: ValueError: bad"),
         ),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "interrupted"),
     ],
     ids=["value", "file", "loss", "worker", "ctrl-c"],
 )
@@ -29,8 +66,7 @@ def test_how_a_tool_ends(capsys, monkeypatch, error, code, told):
         run_tool(main)
     assert end.value.code == code
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == (1 if told else 0)
-    assert not told or lines[0].startswith(told)
+    assert len(lines) == 1 and lines[0].startswith(told)
 
 
 def test_tracebacks_on_request_and_faults_of_ours_always(monkeypatch):
@@ -47,3 +83,25 @@ def test_a_tool_ends_with_what_main_returns():
         with pytest.raises(SystemExit) as end:
             run_tool(lambda given=answer: given)
         assert end.value.code == code
+
+
+@pytest.mark.parametrize("options", [[], ["--skip-test"]], ids=["tested", "not tested"])
+def test_fault_missing_test_sets_were_told_after_the_training(tmp_path, monkeypatch, options):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(
+        f"DATASETS:\n  TRAIN: ('dota:none',)\n  TEST: ('dota:{tmp_path}/val',)\n"
+        f"MODEL:\n  DEVICE: cpu\nOUTPUT_DIR: {tmp_path / 'run'}\n"
+    )
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_):
+        raise Stop
+
+    monkeypatch.setattr(train_net, "train", stop)
+    monkeypatch.setattr(sys, "argv", ["train_net", "--config-file", str(settings), *options])
+    expected = pytest.raises(Stop) if options else pytest.raises(FileNotFoundError, match="/val")
+    with expected:
+        train_net.main()
+    logging.getLogger("maskrcnn_benchmark").handlers.clear()

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from oriented_models import EveryOne, corners_target, oriented_model
+from oriented_models import EveryOne, corners_target, oriented_cfg, oriented_model
 
+from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.modeling.oriented_targets import to_oriented_targets
 from maskrcnn_benchmark.modeling.roi_heads.gliding_vertex_head.vertices import (
     decode_vertices,
@@ -18,6 +19,7 @@ from maskrcnn_benchmark.structures.rotated_boxes import (
     edges_to_corners,
     rotated_to_corners,
 )
+from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 
 # the worked numbers of vertices.py
 BOX = torch.tensor([[10.0, 20, 30, 28]])
@@ -87,6 +89,35 @@ def test_fault_sampled_proposals_were_matched_again(monkeypatch):
     assert sampled.get_field("labels").tolist() == [0, 3]
     assert sampled.get_field("vertices")[1].tolist() == pytest.approx(PLACES)
     assert len(calls) == 1
+
+
+def saved_weights(folder):
+    path = folder / "gliding.pth"
+    torch.save({"model": oriented_model("gliding_vertex").state_dict()}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("method", ["oriented_rcnn", ""])
+def test_fault_other_models_took_the_parts_that_they_know(method, tmp_path):
+    """Fine-tuning went on from boxes that mean something else."""
+    options = ["MODEL.ORIENTED.METHOD", "", "MODEL.ROI_BOX_HEAD.PREDICTOR", "FPNPredictor"]
+    cfg = oriented_cfg(method) if method else oriented_cfg("gliding_vertex", *options)
+    checkpointer = DetectronCheckpointer(cfg, build_detection_model(cfg))
+    parts = ("fix_pred.weight", "fix_pred.bias", "ratio_pred.weight", "ratio_pred.bias")
+    names = ", ".join(f"roi_heads.box.predictor.{part}" for part in parts)
+    with pytest.raises(ValueError, match=f"{names} have no place in .*METHOD '{method}'"):
+        checkpointer.load(saved_weights(tmp_path))
+
+
+def test_weights_for_other_classes_start_a_training(tmp_path):
+    cfg = oriented_cfg("gliding_vertex", "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 4)
+    model = build_detection_model(cfg)
+    weights = saved_weights(tmp_path)
+    DetectronCheckpointer(cfg, model).load(weights)
+    loaded = torch.load(weights)["model"]
+    name = "roi_heads.box.feature_extractor.fc6.weight"
+    assert torch.equal(model.state_dict()[name], loaded[name])
+    assert model.roi_heads.box.predictor.fix_pred.out_features == 4 * 4
 
 
 LIMITS = [

@@ -8,6 +8,7 @@ import pytest
 from made_data import gradient, make_coco_folder, make_dota_folder, rectangle
 
 from maskrcnn_benchmark.config import cfg as default_cfg
+from maskrcnn_benchmark.config.settings import given_keys, load_config
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.num_classes import settle_num_classes
 from maskrcnn_benchmark.images.image_io import write_image
@@ -142,6 +143,14 @@ def test_a_dota_set_with_a_subset_of_the_classes(tmp_path):
         assert [item.name for item in loader.dataset.read_truth("A")] == ["plane"]
 
 
+@pytest.mark.parametrize("name", ["dota/faster_rcnn_R_50_FPN_1x", "dota/oriented_rcnn_R_50_FPN_1x"])
+def test_fault_own_classes_needed_num_classes_beside_them(name):
+    opts = ["DOTA.CLASSES", "('car', 'boat')"]
+    cfg = load_config(f"{name}.yaml", opts)
+    settled = settle_num_classes(cfg, given_keys(f"{name}.yaml", opts))
+    assert settled.MODEL.ROI_BOX_HEAD.NUM_CLASSES == 3
+
+
 class _Stop(Exception):
     """Ends a tool when what is looked for has come."""
 
@@ -149,7 +158,7 @@ class _Stop(Exception):
 @pytest.mark.parametrize(
     "tool, function, arguments",
     [
-        ("train_net", "train", []),
+        ("train_net", "train", ["--skip-test"]),
         ("test_net", "build_detection_model", []),
         ("predict", "predict_files", ["--weights", "w.pth", "--out", "out", "scene.png"]),
     ],

@@ -85,7 +85,7 @@ def test_bad_files_are_told(config_file, text, told):
 def test_a_file_of_the_package_is_found_from_any_directory(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert find_config_file(name) == configs_folder() / "dota/faster_rcnn_R_50_FPN_1x.yaml"
-    assert load_config(name, []).MODEL.ROI_BOX_HEAD.NUM_CLASSES == 16
+    assert load_config(name, []).SOLVER.MAX_ITER == 19200
 
 
 def test_a_file_that_is_there_goes_before_the_packages(tmp_path, monkeypatch):

@@ -27,7 +27,8 @@ from maskrcnn_benchmark.benchmarks.crowd import crowd_table
 from maskrcnn_benchmark.benchmarks.memory import memory_table
 from maskrcnn_benchmark.benchmarks.oriented import oriented_table
 from maskrcnn_benchmark.benchmarks.side_by_side import compare
-from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.config.settings import given_keys, load_config
+from maskrcnn_benchmark.data.num_classes import settle_num_classes
 from maskrcnn_benchmark.utils.command_line import image_size, run_tool
 
 
@@ -53,7 +54,9 @@ def main() -> None:
     if args.command == "crowd":
         lines = crowd_table(args.counts, *args.size, args.seed)
     elif args.command == "memory":
-        lines = memory_table(load_config(args.config_file, args.opts), args.objects)
+        cfg = load_config(args.config_file, args.opts)
+        cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
+        lines = memory_table(cfg, args.objects)
     elif args.command == "original":
         lines = compare(args.checkout, args.repeats)
     else:

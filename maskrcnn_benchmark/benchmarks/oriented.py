@@ -129,6 +129,7 @@ def _steps(training: bool) -> tuple[Callable, Callable]:
     models = []
     for name in ("oriented", "upright"):
         torch.manual_seed(0)
-        cfg = load_config(CONFIGS[name], ["MODEL.DEVICE", "cpu"])
+        options = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BOX_HEAD.NUM_CLASSES", str(CLASSES + 1)]
+        cfg = load_config(CONFIGS[name], options)
         models.append(build_detection_model(cfg).train(training))
     return lambda: step(models[0]), lambda: step(models[1])

@@ -12,7 +12,7 @@ from maskrcnn_benchmark.engine.inference import run_test
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils.checkpoint import load_trained
 from maskrcnn_benchmark.utils.comm import get_world_size
-from maskrcnn_benchmark.utils.command_line import add_run_arguments, run_tool
+from maskrcnn_benchmark.utils.command_line import add_run_arguments, parse_with_pairs, run_tool
 from maskrcnn_benchmark.utils.processes import start_run
 
 
@@ -24,7 +24,7 @@ def main() -> None:
         help="weights to evaluate; without it OUTPUT_DIR's last checkpoint or MODEL.WEIGHT",
     )
     add_run_arguments(parser)
-    args = parser.parse_args()
+    args = parse_with_pairs(parser)
     cfg = start_run(args.config_file, args.opts, args.local_rank, log_to_file=False)
     cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
     model = build_detection_model(cfg).to(cfg.MODEL.DEVICE)

@@ -18,7 +18,7 @@ from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils.checkpoint import AVERAGED, DetectronCheckpointer
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process
-from maskrcnn_benchmark.utils.command_line import add_run_arguments, run_tool
+from maskrcnn_benchmark.utils.command_line import add_run_arguments, parse_with_pairs, run_tool
 from maskrcnn_benchmark.utils.miscellaneous import save_config
 from maskrcnn_benchmark.utils.processes import share_gradients, start_run
 
@@ -78,10 +78,12 @@ def main() -> None:
         "--skip-test", action="store_true", help="do not evaluate the trained model"
     )
     add_run_arguments(parser)
-    args = parser.parse_args()
+    args = parse_with_pairs(parser)
     cfg = start_run(args.config_file, args.opts, args.local_rank, log_to_file=True)
     cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
     distributed = get_world_size() > 1
+    if not args.skip_test:  # what is wrong with DATASETS.TEST is told before the training
+        make_data_loader(cfg, is_train=False, is_distributed=distributed)
     model = train(cfg, distributed)
     if not args.skip_test:
         run_test(cfg, model, distributed)

@@ -140,23 +140,26 @@ _C.MODEL.RPN.BATCH_SIZE_PER_IMAGE = 256  # anchors sampled per image for the los
 # trained on
 _C.MODEL.RPN.BG_IOU_THRESHOLD = 0.3
 _C.MODEL.RPN.FG_IOU_THRESHOLD = 0.7  # an anchor with at least this IoU is an object
-# FPN_POST_NMS_TOP_N_TRAIN counts over the whole batch, not per image
+# FPN_POST_NMS_TOP_N_TRAIN counts over the whole batch, not per image; Oriented R-CNN: per image
+# whatever this says
 _C.MODEL.RPN.FPN_POST_NMS_PER_BATCH = True
 # proposals kept per image over all levels in evaluation and prediction (FPN)
 _C.MODEL.RPN.FPN_POST_NMS_TOP_N_TEST = 2000
 _C.MODEL.RPN.FPN_POST_NMS_TOP_N_TRAIN = 2000  # proposals kept over all levels in training (FPN)
-_C.MODEL.RPN.MIN_SIZE = 0  # proposals with a shorter side are dropped, pixels of the resized image
+# proposals with a shorter side are dropped, pixels of the resized image; Oriented R-CNN: none are
+_C.MODEL.RPN.MIN_SIZE = 0
 _C.MODEL.RPN.NMS_THRESH = 0.7  # IoU above which the lesser of two proposals of a level is dropped
 _C.MODEL.RPN.POSITIVE_FRACTION = 0.5  # greatest share of objects among the sampled anchors
-# proposals per level that leave NMS in evaluation and prediction
+# proposals per level that leave NMS in evaluation and prediction; Oriented R-CNN: no limit
 _C.MODEL.RPN.POST_NMS_TOP_N_TEST = 1000
-_C.MODEL.RPN.POST_NMS_TOP_N_TRAIN = 2000  # proposals per level that leave NMS in training
+# proposals per level that leave NMS in training; Oriented R-CNN: no limit
+_C.MODEL.RPN.POST_NMS_TOP_N_TRAIN = 2000
 # best anchors per level that enter NMS in evaluation and prediction
 _C.MODEL.RPN.PRE_NMS_TOP_N_TEST = 6000
 _C.MODEL.RPN.PRE_NMS_TOP_N_TRAIN = 12000  # best anchors per level that enter NMS in training
 _C.MODEL.RPN.RPN_HEAD = "SingleConvRPNHead"  # key in registry.RPN_HEADS
 # anchors that reach further outside the image than this are not trained on, pixels; -1 trains on
-# all
+# all; Oriented R-CNN: 0 whatever this says
 _C.MODEL.RPN.STRADDLE_THRESH = 0
 _C.MODEL.RPN.USE_FPN = False  # anchors on every level of the pyramid
 
@@ -168,9 +171,10 @@ _C.MODEL.ORIENTED.METHOD = ""
 # What the heads share
 _C.MODEL.ROI_HEADS = CN()
 _C.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = 512  # proposals sampled per image for the loss
-_C.MODEL.ROI_HEADS.BBOX_REG_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # factors of dx, dy, dw, dh
+# factors of dx, dy, dw, dh; Oriented R-CNN: 10, 10, 5, 5 and 10 for the angle (RotatedBoxCoder)
+_C.MODEL.ROI_HEADS.BBOX_REG_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 # a proposal with less IoU than this is background; one between it and FG_IOU_THRESHOLD is not
-# trained on
+# trained on; Oriented R-CNN: all below FG_IOU_THRESHOLD are background
 _C.MODEL.ROI_HEADS.BG_IOU_THRESHOLD = 0.5
 # best detections kept per image (per tile), with test-time augmentation too; DOTA configs set 2000;
 # 0 keeps all
@@ -181,7 +185,8 @@ _C.MODEL.ROI_HEADS.POSITIVE_FRACTION = 0.25  # greatest share of objects among t
 _C.MODEL.ROI_HEADS.SCORE_THRESH = 0.05  # detections are kept above this score
 _C.MODEL.ROI_HEADS.USE_FPN = False  # heads pool from every level of the pyramid
 
-# Box head
+# Box head; Oriented R-CNN's takes MLP_HEAD_DIM, NUM_CLASSES, POOLER_RESOLUTION, POOLER_SCALES and
+# USE_GN alone, and has 2 x 2 samples in a cell
 _C.MODEL.ROI_BOX_HEAD = CN()
 _C.MODEL.ROI_BOX_HEAD.CONV_HEAD_DIM = 256  # channels of the stacked convolutions
 _C.MODEL.ROI_BOX_HEAD.DILATION = 1  # dilation of the stacked convolutions

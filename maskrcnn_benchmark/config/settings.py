@@ -78,7 +78,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _read_opts(opts: Sequence[str]) -> dict[str, Any]:
     if len(opts) % 2:
-        raise ValueError(f"expected pairs KEY value after the options, got {' '.join(opts)}")
+        raise ValueError(f"expected pairs KEY value, got {' '.join(opts)}")
     return dict(zip(opts[::2], opts[1::2], strict=True))
 
 

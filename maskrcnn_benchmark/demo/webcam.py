@@ -10,7 +10,7 @@ import argparse
 import cv2
 
 from maskrcnn_benchmark.demo.predictor import COCODemo
-from maskrcnn_benchmark.utils.command_line import run_tool, score
+from maskrcnn_benchmark.utils.command_line import parse_with_pairs, run_tool, score
 from maskrcnn_benchmark.utils.processes import start_run
 
 _ESCAPE = 27
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--show-mask-heatmaps", action="store_true", help="the best masks instead")
     parser.add_argument("--masks-per-dim", type=int, default=2, help="masks per side of these")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY value", help="settings")
-    args = parser.parse_args()
+    args = parse_with_pairs(parser)
     sizes = ["INPUT.MIN_SIZE_TEST", str(args.min_image_size)]
     cfg = start_run(args.config_file, [*sizes, *args.opts], local_rank=0, log_to_file=False)
     demo = COCODemo(

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from maskrcnn_benchmark.utils.model_zoo import cache_url
 from maskrcnn_benchmark.utils.torchvision_weights import PREFIX, load_torchvision_format
 
 _TAG = "last_checkpoint"
+_GLIDING_VERTEX = re.compile(r"\bpredictor\.(fix|ratio)_pred\.")  # parts that only it has
 AVERAGED = "model_ema"  # a checkpoint's averaged weights, see engine/weight_average.py
 
 
@@ -244,6 +246,17 @@ class DetectronCheckpointer(Checkpointer):
         if "SOLVER.SEED" in changes:
             checkpoint.pop("rng", None)  # the other seed's random draws
         return changes
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> LoadReport:
+        report = super()._load_model(checkpoint)
+        strangers = [name for name in report.unused if _GLIDING_VERTEX.search(name)]
+        if strangers:
+            raise ValueError(
+                f"the weights are Gliding Vertex's: {', '.join(strangers)} have no place in a "
+                f"model with MODEL.ORIENTED.METHOD {self.cfg.MODEL.ORIENTED.METHOD!r}; take a "
+                "config such as configs/dota/gliding_vertex_R_50_FPN_1x.yaml"
+            )
+        return report
 
     def _channel_order(self) -> str:
         return "BGR" if self.cfg.INPUT.TO_BGR255 else "RGB"

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,27 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY value",
         help="change settings, for example: SOLVER.MAX_ITER 1000 MODEL.DEVICE cpu",
     )
+
+
+def parse_with_pairs(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Parse a command line whose options stand before, between or after its pairs KEY value.
+
+    Args:
+        parser: its last argument is "opts", all that follows the options (add_run_arguments).
+        arguments: None: the program's.
+
+    Returns:
+        what the parser returns, with the pairs alone in `opts`.
+    """
+    args = parser.parse_args(arguments)
+    pairs: list[str] = []
+    while late := [i for i, part in enumerate(args.opts) if re.match("--.", part)]:
+        pairs += args.opts[: late[0]]
+        args = parser.parse_args(args.opts[late[0] :], args)
+    args.opts = pairs + args.opts
+    return args
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -17,11 +17,13 @@ class LoadReport(NamedTuple):
         loaded: number of the model's entries that were loaded.
         missing: names of entries that the file does not have.
         misfits: entries whose shapes differ, as "NAME (file's shape) -> (model's shape)".
+        unused: names of the file's entries for which the model has no place.
     """
 
     loaded: int
     missing: list[str]
     misfits: list[str]
+    unused: list[str]
 
 
 def align_and_update_state_dicts(
@@ -47,7 +49,9 @@ def align_and_update_state_dicts(
             model_state_dict[name] = loaded
         else:
             misfits.append(f"{name} {tuple(loaded.shape)} -> {tuple(own.shape)}")
-    report = LoadReport(len(model_state_dict) - len(missing) - len(misfits), missing, misfits)
+    loaded_count = len(model_state_dict) - len(missing) - len(misfits)
+    unused = [name for name in loaded_state_dict if name not in used]
+    report = LoadReport(loaded_count, missing, misfits, unused)
     if misfits:
         logger.warning(
             "%d entries left out because their shapes differ (file -> model): %s",
@@ -59,7 +63,7 @@ def align_and_update_state_dicts(
         report.loaded,
         len(model_state_dict),
         _summary(missing),
-        _summary(name for name in loaded_state_dict if name not in used),
+        _summary(unused),
     )
     return report
 
@@ -68,8 +72,7 @@ def _longest_suffix(name: str, candidates: Mapping[str, Tensor]) -> str | None:
     return next((name[i:] for i in range(len(name)) if name[i:] in candidates), None)
 
 
-def _summary(names: Iterable[str]) -> str:
-    names = list(names)
+def _summary(names: Sequence[str]) -> str:
     more = len(names) - _NAMES_SHOWN
     shown = ", ".join(names[:_NAMES_SHOWN]) or "none"
     return f"{shown} and {more} more" if more > 0 else shown
