@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import cv2
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
+
+from maskrcnn_benchmark.utils.interrupt import heed_parent
 
 
 class ForkingLoader(DataLoader):
@@ -12,7 +14,13 @@ class ForkingLoader(DataLoader):
 
     OpenCV's pool of threads does not survive a fork: a process that touches its remains waits for
     ever. So the pool ends before the fork, and is made anew here when it is needed.
+
+    Args:
+        dataset, options: as DataLoader takes them, less `worker_init_fn`.
     """
+
+    def __init__(self, dataset: Dataset, **options: Any) -> None:
+        super().__init__(dataset, worker_init_fn=heed_parent, **options)
 
     def __iter__(self) -> Iterator[Any]:
         if self.num_workers == 0:

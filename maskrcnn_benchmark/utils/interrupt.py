@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -49,10 +50,26 @@ def shielded_children() -> Iterator[None]:
     """Spare processes started in the block both signals, which come back to this one after it.
 
     A terminal's Ctrl-C and a scheduler's SIGTERM reach loading processes too; without them the
-    last iteration would have no data. They end when their parent does.
+    last iteration would have no data. `heed_parent` lets them end when their parent does.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def heed_parent(_worker_id: int = 0) -> None:
+    """Let this shielded process end at its parent's SIGTERM, and at no one else's.
+
+    For `worker_init_fn` of a data loader. Python ends a program only after its children: it sends
+    them SIGTERM and waits, which would last for ever for a child that is spared the signal.
+    """
+    if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        threading.Thread(target=_end_at_parents_signal, daemon=True).start()
+
+
+def _end_at_parents_signal() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)  # status 0: PyTorch would tell of any other as of a worker that crashed
