@@ -1,13 +1,21 @@
 """Folders of images become folders of tiles: exact, resumable, refusing what does not fit."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from launching import ROOT
 
 from maskrcnn_benchmark.dota import split as split_module
 from maskrcnn_benchmark.dota.annotations import DotaObject, read_labels, stack_corners, write_labels
+from maskrcnn_benchmark.dota.folders import read_folder
 from maskrcnn_benchmark.dota.split import split_folder
 from maskrcnn_benchmark.dota.tiles import parse_tile_name, tile_grid, tile_name
 from maskrcnn_benchmark.images.image_io import read_image
@@ -255,6 +263,166 @@ def test_changed_sources_are_cut_again(source, tmp_path, monkeypatch):
     assert split(source, tmp_path / "tiles") == 13
     assert cut == ["P2", "P3", "P4"]
     assert len(read_labels(tmp_path / "tiles" / "labelTxt" / "P2__1__0___0.txt")) == 1
+
+
+def repaint(path, was=None):
+    """Change a BMP's pixels, which leaves its size in bytes, and set its time to what it was."""
+    before = path.stat()
+    cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    assert path.stat().st_size == before.st_size
+    if was is not None:
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+@pytest.fixture
+def bitmaps(source):
+    """The source with its images as BMP, made an hour ago."""
+    for path in list((source / "images").iterdir()):
+        cv2.imwrite(str(path.with_suffix(".bmp")), cv2.imread(str(path)))
+        path.unlink()
+    hour_ago = time.time() - 3600
+    for path in (source / "images").iterdir():
+        os.utime(path, (hour_ago, hour_ago))
+    return source
+
+
+@pytest.mark.parametrize("same_time", [False, True])
+def test_fault_a_repainted_image_of_the_same_size_kept_its_old_tile(bitmaps, tmp_path, same_time):
+    split(bitmaps, tmp_path / "tiles")
+    image = bitmaps / "images" / "P3.bmp"
+    repaint(image, image.stat() if same_time else None)
+    split(bitmaps, tmp_path / "tiles")
+    tile = tmp_path / "tiles" / "images" / "P3__1__0___0.png"
+    np.testing.assert_array_equal(read_image(tile), read_image(image))
+
+
+def test_an_image_that_is_only_newer_is_passed_over(bitmaps, tmp_path, monkeypatch):
+    split(bitmaps, tmp_path / "tiles")
+    (bitmaps / "images" / "P3.bmp").touch()
+    cut = count_cuts(monkeypatch)
+    split(bitmaps, tmp_path / "tiles")
+    assert cut == []
+    # its new time is noted: the checksum is not taken again
+    monkeypatch.setattr(split_module, "_sha256", None)
+    split(bitmaps, tmp_path / "tiles")
+
+
+def test_tiles_of_earlier_versions_count_unless_the_image_is_newer(bitmaps, tmp_path, monkeypatch):
+    tiles = tmp_path / "tiles"
+    split(bitmaps, tiles)
+    made = json.loads((tiles / "tiles.json").read_text())
+    plan = json.loads((tiles / "tiles.json").read_text())
+    for entry in plan["sources"].values():
+        del entry["times"], entry["sha256"]
+    (tiles / "tiles.json").write_text(json.dumps(plan))
+    cut = count_cuts(monkeypatch)
+    split(bitmaps, tiles)
+    assert cut == []
+    assert json.loads((tiles / "tiles.json").read_text()) == made  # what is noted today is added
+    (tiles / "tiles.json").write_text(json.dumps(plan))
+    repaint(bitmaps / "images" / "P3.bmp")
+    split(bitmaps, tiles)
+    assert cut == ["P3"]
+
+
+def test_fault_parts_of_files_stayed_after_a_kill(source, tmp_path):
+    split(source, tmp_path / "tiles")
+    made = contents(tmp_path / "tiles")
+    parts = ["images/.P1__1__0___0.png.123.part", "labelTxt/.P1.txt.9.part", ".tiles.json.77.part"]
+    for name in [*parts, "images/.mine.part"]:
+        (tmp_path / "tiles" / name).write_text("half")
+    split(source, tmp_path / "tiles")
+    assert contents(tmp_path / "tiles") == made | {"images/.mine.part": b"half"}
+
+
+ENTRY = '{"bytes": 1, "tiles": ["a"], "labels": %s}'
+COUNTS = '{"classes": {"ship": 1}, "difficult": 0, "cut_away": 0, "empty": %s}'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[1]", "expected .*sources"),
+        ("{", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ('{"tile": "100", "overlap": 30, "sources": {}}', "expected .*tile"),
+        ('{"sources": ["P1"]}', "expected .*sources"),
+        ('{"sources": {"P1": []}}', "of P1 is not what"),
+        ('{"sources": {"P1": {"bytes": 1, "tiles": []}}}', "of P1 is not what"),
+        ('{"sources": {"P1": {"bytes": 1, "tiles": ["../a"]}}}', "of P1 is not what"),
+        ('{"sources": {"P1": %s}}' % (ENTRY % "[]"), "of P1 is not what"),
+        ('{"sources": {"P1": %s}}' % (ENTRY % (COUNTS % "null")), "of P1 is not what"),
+    ],
+    ids=["list", "cut", "deep", "tile", "sources", "entry", "no tiles", "away", "labels", "count"],
+)
+def test_fault_a_malformed_tiles_json_was_no_message(source, tmp_path, text, told):
+    tiles = tmp_path / "tiles"
+    split(source, tiles)
+    (tiles / "tiles.json").write_text(text)
+    for use in (lambda: split(source, tiles), lambda: read_folder(tiles, None, quiet)):
+        with pytest.raises(ValueError, match=f"tiles.json: .*{told}.*into a new folder"):
+            use()
+
+
+def test_fault_a_malformed_journal_was_no_message(source, tmp_path, monkeypatch):
+    tiles = tmp_path / "tiles"
+    split(source, tiles)
+    made = contents(tiles)
+    plan = json.loads((tiles / "tiles.json").read_text())
+    sources = plan.pop("sources")
+    good = json.dumps({"name": "P1"} | sources["P1"])
+    lines = [json.dumps(plan), "[1]", '{"name": "P2"}', '{"name": 3, "bytes": 1}', "\xff", good]
+    (tiles / "tiles.json").unlink()
+    (tiles / "tiles-unfinished.jsonl").write_bytes("\n".join(lines).encode("latin-1"))
+    cut = count_cuts(monkeypatch)
+    split(source, tiles)
+    assert cut == ["P2", "P3"] and contents(tiles) == made
+
+
+def processes_below(pid):
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
+    return [int(line) for line in found.split()]
+
+
+def start_split(source, tiles):
+    """Start tools/dota.py split with two processes on an image that takes long."""
+    image = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), np.uint8)
+    for number in range(6):
+        cv2.imwrite(str(source / "images" / f"Q{number}.png"), image)
+        (source / "labelTxt" / f"Q{number}.txt").write_text("")
+    command = [sys.executable, "tools/dota.py", "split", str(source), str(tiles), "--workers", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    journal = tiles / "tiles-unfinished.jsonl"
+    for _ in range(600):
+        if journal.is_file() and len(journal.read_text().splitlines()) > 1:
+            return process
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError("no source was finished within a minute")
+
+
+@pytest.mark.slow
+def test_fault_processes_of_a_killed_split_stayed(source, tmp_path):
+    process = start_split(source, tmp_path / "tiles")
+    workers = processes_below(process.pid)
+    process.kill()
+    process.communicate()
+    for _ in range(100):
+        alive = [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+        if not alive:
+            break
+        time.sleep(0.1)
+    assert len(workers) >= 2 and alive == []
+
+
+@pytest.mark.slow
+def test_fault_a_killed_process_of_split_was_a_traceback(source, tmp_path):
+    process = start_split(source, tmp_path / "tiles")
+    os.kill(processes_below(process.pid)[-1], signal.SIGKILL)
+    _, told = process.communicate(timeout=60)
+    lines = [line for line in told.splitlines() if line.startswith(("error", "Traceback"))]
+    assert process.returncode == 2
+    assert len(lines) == 1 and "cutting processes was killed" in lines[0]
 
 
 def test_interrupted_run_goes_on(source, tmp_path, monkeypatch):

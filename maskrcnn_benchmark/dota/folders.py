@@ -9,15 +9,14 @@ that dota/split.py made, all tiles of each image; the labels of the whole images
 FOLDER/labelTxt-original.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maskrcnn_benchmark.dota.plan import PLAN, read_plan
 from maskrcnn_benchmark.images.files import by_stem, list_images
 
-PLAN = "tiles.json"
 ORIGINALS = "labelTxt-original"
 
 
@@ -62,9 +61,7 @@ def read_folder(folder: Path, version: str | None, report: Callable[[str], None]
     """
     images = _find_images(folder)
     label_folder = _find_label_folder(folder, version)
-    plan = None
-    if (folder / PLAN).is_file():
-        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    plan = read_plan(folder) if (folder / PLAN).is_file() else None
     if label_folder is None:
         return DotaFolder(folder, images, None, {}, plan, 0)
     files = {path.stem: path for path in sorted(label_folder.glob("[!.]*.txt"))}

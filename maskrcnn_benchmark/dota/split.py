@@ -6,19 +6,18 @@
                                         DESTINATION/tiles.json
 
 Tiles, names and clipped labels are those of dota/tiles.py; an image without a label file gets none
-for its tiles. tiles.json is there only when all is finished. It holds {"tile", "overlap", "rule",
-"sources": {name: {"width", "height", "bytes", "tiles": [names], "labels"}}}; "labels" counts what
-the labels hold (see `_count`), and is null for an image without a label file. Until then
-tiles-unfinished.jsonl has the settings in its first line and a line per finished source, so
-that a run which was interrupted goes on where it stopped.
+for its tiles. tiles.json (dota/plan.py) is there only when all is finished; until then a journal
+says which sources are, so that a run which was interrupted goes on where it stopped.
 """
 
+import hashlib
 import json
 import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,7 +32,15 @@ from maskrcnn_benchmark.dota.annotations import (
     stack_corners,
     write_labels,
 )
-from maskrcnn_benchmark.dota.folders import ORIGINALS, PLAN, read_folder, report_outside
+from maskrcnn_benchmark.dota.folders import ORIGINALS, read_folder, report_outside
+from maskrcnn_benchmark.dota.plan import (
+    JOURNAL,
+    PLAN,
+    read_finished,
+    read_plan,
+    write_journal,
+    write_plan,
+)
 from maskrcnn_benchmark.dota.tiles import (
     CUT_AWAY,
     RULE,
@@ -49,10 +56,11 @@ from maskrcnn_benchmark.images.image_io import (
     set_max_pixels,
     write_image,
 )
-from maskrcnn_benchmark.utils.atomic_write import write_text
+from maskrcnn_benchmark.utils.atomic_write import remove_parts
 from maskrcnn_benchmark.utils.data_summary import UNLABELLED, DataSummary
+from maskrcnn_benchmark.utils.interrupt import end_with_parent
 
-JOURNAL = "tiles-unfinished.jsonl"
+PARTS = ("images", "labelTxt", ORIGINALS)  # folders that split makes
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,9 @@ def split_folder(
         report(f"{source}: has no labelTxt, so only images are cut")
     report_dark_images(list(files.images.values()), report)
     settings = {"tile": tile, "overlap": overlap, "rule": RULE}
-    finished = _read_finished(destination, settings)
+    for folder in (destination, *(destination / name for name in PARTS)):
+        remove_parts(folder)
+    finished = read_finished(destination, settings)
     jobs = [
         _Job(image, files.label_files.get(name), destination, tile, overlap)
         for name, image in files.images.items()
@@ -112,7 +122,7 @@ def split_folder(
         report(f"{destination}: keeps the tiles of {len(strangers)} images not in {source}")
     if jobs:
         _run(jobs, settings, finished, workers)
-    _finish(destination, settings, finished)
+    write_plan(destination, settings, finished)
     labels = {name: entry.get("labels") or {} for name, entry in finished.items()}
     outside_counts = {name: counts.get("outside", 0) for name, counts in labels.items()}
     report_outside(source, outside_counts, report)
@@ -121,8 +131,7 @@ def split_folder(
 
 def summarize_tiles(folder: str | Path) -> DataSummary:
     """Count what a folder that `split_folder` made holds, from its tiles.json."""
-    plan = json.loads((Path(folder) / PLAN).read_text(encoding="utf-8"))
-    entries = list(plan["sources"].values())
+    entries = list(read_plan(Path(folder))["sources"].values())
     labels = [entry["labels"] for entry in entries if entry.get("labels") is not None]
     classes: Counter[str] = Counter()
     for counts in labels:
@@ -138,38 +147,6 @@ def summarize_tiles(folder: str | Path) -> DataSummary:
     )
 
 
-def _read_finished(destination: Path, settings: dict) -> dict[str, dict]:
-    """Read which sources are finished, from tiles.json or from an interrupted run's journal."""
-    if (destination / JOURNAL).is_file():
-        lines = (destination / JOURNAL).read_text(encoding="utf-8").splitlines()
-        entries = [entry for entry in map(_parse_line, lines) if entry is not None]
-        made_with = entries[0] if entries else settings
-        finished = {entry.pop("name"): entry for entry in entries[1:]}
-    elif (destination / PLAN).is_file():
-        made_with = json.loads((destination / PLAN).read_text(encoding="utf-8"))
-        finished = made_with.pop("sources")
-    elif (destination / "images").is_dir() and any((destination / "images").iterdir()):
-        raise ValueError(
-            f"{destination}: holds images that `split` did not make; name a new folder"
-        )
-    else:
-        return {}
-    if made_with != settings:
-        was, now = (f"tile {s['tile']}, overlap {s['overlap']}" for s in (made_with, settings))
-        raise ValueError(
-            f"{destination}: was made with other settings ({was}, not {now}) or by another "
-            "version; name a new folder or delete this one"
-        )
-    return finished
-
-
-def _parse_line(line: str) -> dict | None:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:  # the line that was being written when the run was killed
-        return None
-
-
 def _is_finished(job: _Job, finished: dict[str, dict]) -> bool:
     """Say whether a source is cut already; if it has changed since, forget and remove its tiles."""
     name = job.image.stem
@@ -183,18 +160,49 @@ def _is_finished(job: _Job, finished: dict[str, dict]) -> bool:
 
 def _is_unchanged(job: _Job, entry: dict) -> bool:
     """Say whether a source's tiles are all there and made from its present image and labels."""
-    if entry["bytes"] != job.image.stat().st_size or "labels" not in entry:
-        return False
     folder = job.destination
     present = all((folder / "images" / f"{name}.png").is_file() for name in entry["tiles"])
-    if job.labels is None or entry["labels"] is None or not present:
-        return present and job.labels is None and entry["labels"] is None
+    if "labels" not in entry or not present or not _is_same_image(job, entry):
+        return False
+    if job.labels is None or entry["labels"] is None:
+        return job.labels is None and entry["labels"] is None
     copy = folder / ORIGINALS / f"{job.image.stem}.txt"
     return (
         copy.is_file()
         and copy.read_bytes() == job.labels.read_bytes()
         and all((folder / "labelTxt" / f"{name}.txt").is_file() for name in entry["tiles"])
     )
+
+
+def _is_same_image(job: _Job, entry: dict) -> bool:
+    """Say whether an image is the one that was cut; if so, bring what is noted of it up to date."""
+    size, times = _size_and_times(job.image)
+    if entry["bytes"] != size:
+        return False
+    if entry.get("times") == times:
+        return True
+    checksum = _sha256(job.image)
+    if "sha256" in entry:
+        same = entry["sha256"] == checksum
+    else:  # earlier versions noted the size only: the image must not be newer than its tiles
+        tile = job.destination / "images" / f"{entry['tiles'][0]}.png"
+        same = times[0] < tile.stat().st_mtime_ns
+    if same:
+        entry |= {"times": times, "sha256": checksum}
+    return same
+
+
+def _size_and_times(image: Path) -> tuple[int, list[int]]:
+    """Return a file's size in bytes, and the times of its last change and of its inode's, ns.
+
+    The second time moves on with every write; the first one can be set to anything.
+    """
+    found = image.stat()
+    return found.st_size, [found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _sha256(image: Path) -> str:
+    return hashlib.sha256(image.read_bytes()).hexdigest()
 
 
 def _remove_tiles(destination: Path, name: str, entry: dict) -> None:
@@ -205,25 +213,13 @@ def _remove_tiles(destination: Path, name: str, entry: dict) -> None:
         (destination / "labelTxt" / f"{tile}.txt").unlink(missing_ok=True)
 
 
-def _write_journal(destination: Path, settings: dict, finished: dict[str, dict]) -> None:
-    entries = [settings, *({"name": name} | entry for name, entry in finished.items())]
-    text = "".join(json.dumps(entry) + "\n" for entry in entries)
-    write_text(destination / JOURNAL, text)
-
-
-def _finish(destination: Path, settings: dict, finished: dict[str, dict]) -> None:
-    sources = {name: finished[name] for name in sorted(finished)}
-    write_text(destination / PLAN, json.dumps(settings | {"sources": sources}, indent=1) + "\n")
-    (destination / JOURNAL).unlink(missing_ok=True)
-
-
 def _run(jobs: list[_Job], settings: dict, finished: dict[str, dict], workers: int) -> None:
     """Cut the sources, and add what was made of each to `finished`."""
     destination = jobs[0].destination
     with_labels = any(job.labels for job in jobs)
-    for part in ("images", "labelTxt", ORIGINALS) if with_labels else ("images",):
+    for part in PARTS if with_labels else PARTS[:1]:
         (destination / part).mkdir(parents=True, exist_ok=True)
-    _write_journal(destination, settings, finished)
+    write_journal(destination, settings, finished)
     (destination / PLAN).unlink(missing_ok=True)
     results = map(_cut, jobs) if workers <= 1 else _cut_in_processes(jobs, workers)
     with (
@@ -248,6 +244,11 @@ def _cut_in_processes(jobs: list[_Job], workers: int) -> Iterator[tuple[str, dic
         futures: list[Future] = [pool.submit(_cut, job) for job in jobs]
         for future in as_completed(futures):
             yield future.result()
+    except BrokenProcessPool:
+        raise ChildProcessError(
+            "one of the cutting processes was killed, perhaps for want of memory: give the same "
+            "command again, with fewer --workers; it goes on where this one stopped"
+        ) from None
     finally:  # an error or Ctrl-C: what is in work is finished, nothing else begun
         pool.shutdown(cancel_futures=True)
 
@@ -256,12 +257,15 @@ def _start_worker(max_pixels: int) -> None:
     set_max_pixels(max_pixels)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    end_with_parent()
 
 
 def _cut(job: _Job) -> tuple[str, dict]:
     """Write one source's tiles; each file whole, the copy of its labels last."""
     name = job.image.stem
     objects = read_labels(job.labels) if job.labels else []
+    size, times = _size_and_times(job.image)  # before it is read: a later change is noticed
+    checksum = _sha256(job.image)
     image = read_image(job.image)
     height, width = image.shape[:2]
     shown = {}
@@ -278,7 +282,9 @@ def _cut(job: _Job) -> tuple[str, dict]:
     return name, {
         "width": width,
         "height": height,
-        "bytes": job.image.stat().st_size,
+        "bytes": size,
+        "times": times,
+        "sha256": checksum,
         "tiles": list(shown),
         "labels": _count(shown.values(), objects, width, height) if job.labels else None,
     }

@@ -1,6 +1,7 @@
 """Atomic writing: a file gets a temporary name until it is complete, then its own."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,3 +35,10 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Write a UTF-8 text file with "\\n" as line end; see `written_whole`."""
     with written_whole(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what `written_whole` left in a folder when its process was killed."""
+    for path in folder.glob(".*.part"):
+        if re.fullmatch(r"\..*\.\d+\.part", path.name, re.DOTALL):
+            path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -73,3 +74,18 @@ def _end_at_parents_signal() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)  # status 0: PyTorch would tell of any other as of a worker that crashed
+
+
+def end_with_parent() -> None:
+    """Let this process, which multiprocessing started, end as soon as its parent has.
+
+    One that waits for work would else stay for ever after a kill of its parent.
+    """
+    threading.Thread(target=_end_after_parent, daemon=True).start()
+
+
+def _end_after_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "only in a process that multiprocessing started"
+    parent.join()
+    os._exit(1)
