@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from maskrcnn_benchmark.dota.annotations import DotaObject, write_labels
+from maskrcnn_benchmark.dota.submission import ClassResults
 from maskrcnn_benchmark.images.image_io import write_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
@@ -72,3 +73,21 @@ def boxlist(boxes_xyxy, size, **fields):
     for name, value in fields.items():
         boxes.add_field(name, value)
     return boxes
+
+
+def class_results(rows, task=1):
+    """Return ClassResults by class.
+
+    Args:
+        rows: (image, class, score, corners (4, 2)) each.
+        task: 2 makes upright boxes of the corners.
+    """
+    results = {}
+    for name in dict.fromkeys(row[1] for row in rows):
+        own = [row for row in rows if row[1] == name]
+        corners = np.array([row[3] for row in own], dtype=np.float64).reshape(-1, 4, 2)
+        boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+        coordinates = corners.reshape(-1, 8) if task == 1 else boxes
+        scores = np.array([row[2] for row in own], dtype=np.float64)
+        results[name] = ClassResults([row[0] for row in own], scores, coordinates)
+    return results

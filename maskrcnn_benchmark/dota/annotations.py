@@ -108,6 +108,11 @@ def crosswise(corners: np.ndarray) -> np.ndarray:
     return ab_crosses_cd | bc_crosses_da
 
 
+def upright_edges(corners: np.ndarray) -> np.ndarray:
+    """Return the upright boxes (N, 4), x1 y1 x2 y2 in edges, around corners (N, 4, 2)."""
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+
+
 def corners_to_boxlist_xyxy(corners: np.ndarray) -> np.ndarray:
     """Bound polygons by boxes in BoxList's convention.
 
@@ -118,7 +123,7 @@ def corners_to_boxlist_xyxy(corners: np.ndarray) -> np.ndarray:
         float64 (N, 4): x1, y1, x2, y2 with x2 = greatest x - 1 and y2 = greatest y - 1.
     """
     corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
-    return np.concatenate([corners.min(axis=1), corners.max(axis=1) - 1], axis=1)
+    return upright_edges(corners) - (0, 0, 1, 1)
 
 
 def boxlist_xyxy_to_corners(boxes_xyxy: np.ndarray) -> np.ndarray:

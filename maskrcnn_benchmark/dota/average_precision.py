@@ -21,8 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn_benchmark.dota.annotations import DotaObject, read_labels, stack_corners
-from maskrcnn_benchmark.dota.classes import DOTA_V2_0
+from maskrcnn_benchmark.dota.annotations import (
+    DotaObject,
+    read_labels,
+    stack_corners,
+    upright_edges,
+)
+from maskrcnn_benchmark.dota.classes import in_order
 from maskrcnn_benchmark.dota.submission import ClassResults, read_task_folder
 from maskrcnn_benchmark.dota.tiles import parse_tile_name
 from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou
@@ -83,7 +88,7 @@ def match_detections(
     nothing = ClassResults([], np.zeros(0), np.zeros((0, 8 if task == 1 else 4)))
     labelled = {item.name for objects in labels.values() for item in objects}
     matches = {}
-    for name in _in_order(labelled | set(results)):
+    for name in in_order(labelled | set(results)):
         class_results = results.get(name, nothing)
         _check_images(name, class_results, labels)
         objects = {
@@ -181,12 +186,6 @@ def format_ap(value: float | None) -> str:
     return "      -" if value is None else f"{value:7.4f}"
 
 
-def _in_order(names: Iterable[str]) -> list[str]:
-    """Return DOTA's classes in DOTA's order, others after them by the alphabet."""
-    rank = {name: place for place, name in enumerate(DOTA_V2_0)}
-    return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
-
-
 def _only_images(
     results: Mapping[str, ClassResults], image_names: set[str]
 ) -> dict[str, ClassResults]:
@@ -236,39 +235,59 @@ def _match_class(
             continue
         for start in range(0, len(places), BLOCK):  # a block at a time: memory grows with M only
             block = places[start : start + BLOCK]
-            overlaps = _overlaps(coordinates[block], corners, task)  # [block, M]
+            overlaps = result_iou(coordinates[block], corners, task)  # [block, M]
             best_iou[block] = overlaps.max(axis=1)
             best_object[block] = starts[image] + overlaps.argmax(axis=1)
     return ClassMatches(best_iou, best_object, np.array(difficult, dtype=bool))
 
 
-def _overlaps(coordinates: np.ndarray, corners: np.ndarray, task: int) -> np.ndarray:
-    """Return the IoU (N, M) of results (N, 8 or 4) with objects (M, 4, 2)."""
+def result_iou(coordinates: np.ndarray, corners: np.ndarray, task: int) -> np.ndarray:
+    """Return the IoU (N, M) of results (N, 8 or 4) with objects (M, 4, 2), as the task compares."""
     if task == 1:
         return oriented_iou(coordinates.reshape(-1, 4, 2), corners)
-    low = np.maximum(coordinates[:, None, :2], corners.min(axis=1))  # [N, M, 2]
-    high = np.minimum(coordinates[:, None, 2:], corners.max(axis=1))
-    shared = np.maximum(high - low + 1, 0).prod(axis=2)
-    areas = (coordinates[:, 2:] - coordinates[:, :2] + 1).prod(axis=1)
-    object_areas = (np.ptp(corners, axis=1) + 1).prod(axis=1)
-    return shared / (areas[:, None] + object_areas - shared)
+    return upright_iou(coordinates[:, None], upright_edges(corners))
+
+
+def upright_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the IoU (...) of boxes (..., 4) with the kit's `+1`; shapes are broadcast."""
+    low = np.maximum(boxes[..., :2], others[..., :2])
+    high = np.minimum(boxes[..., 2:], others[..., 2:])
+    shared = np.maximum(high - low + 1, 0).prod(axis=-1)
+    areas = (boxes[..., 2:] - boxes[..., :2] + 1).prod(axis=-1)
+    other_areas = (others[..., 2:] - others[..., :2] + 1).prod(axis=-1)
+    return shared / (areas + other_areas - shared)
+
+
+def true_positives(taken: np.ndarray, difficult: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Apply the rule above to what detections overlap most.
+
+    Args:
+        taken: int (N,), by falling score: the object that a detection overlaps most, -1 where that
+            does not exceed the threshold.
+        difficult: bool (M,), per object.
+
+    Returns:
+        bool (N,) twice: the true positives, and what counts for nothing.
+    """
+    ignored = taken >= 0
+    ignored[ignored] = difficult[taken[ignored]]
+    candidates = np.flatnonzero((taken >= 0) & ~ignored)
+    _, first = np.unique(taken[candidates], return_index=True)
+    is_true = np.zeros(len(taken), dtype=bool)
+    is_true[candidates[first]] = True
+    return is_true, ignored
 
 
 def _evaluate_class(match: ClassMatches, iou: float, metric: str) -> dict:
-    hit = match.best_iou > iou
-    ignored = np.zeros(len(hit), dtype=bool)
-    ignored[hit] = match.difficult[match.best_object[hit]]
-    candidates = np.flatnonzero(hit & ~ignored)
-    _, first = np.unique(match.best_object[candidates], return_index=True)
-    true_positive = np.zeros(len(hit), dtype=bool)
-    true_positive[candidates[first]] = True
+    taken = np.where(match.best_iou > iou, match.best_object, -1)
+    true_positive, ignored = true_positives(taken, match.difficult)
     npos = int((~match.difficult).sum())
     ap = average_precision(true_positive[~ignored], npos, metric)
-    if ap is None and metric == "voc07" and len(hit):
+    if ap is None and metric == "voc07" and len(taken):
         ap = 0.0
     return {
         "ap": ap,
         "npos": npos,
         "tp": int(true_positive.sum()),
-        "ndet": len(hit),
+        "ndet": len(taken),
     }

@@ -1,6 +1,6 @@
 """The class names of DOTA's versions, in the order that published models number them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 DOTA_V1_0 = (
     "plane",
@@ -42,3 +42,9 @@ def class_names(version: str | float) -> tuple[str, ...]:
 def version_of(names: Sequence[str]) -> str | None:
     """Return the version that has exactly these classes, None if there is none."""
     return next((v for v, known in VERSIONS.items() if tuple(names) == known), None)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return DOTA's classes in DOTA's order, others after them by the alphabet."""
+    rank = {name: place for place, name in enumerate(DOTA_V2_0)}
+    return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))

@@ -48,6 +48,13 @@ def oriented_iou(corners_a: Array, corners_b: Array) -> Array:
     return iou if isinstance(corners_a, Tensor) else iou.numpy()
 
 
+def oriented_iou_of_pairs(corners_a: np.ndarray, corners_b: np.ndarray) -> np.ndarray:
+    """Return the intersection over union (N,) of each of (N, 4, 2) with its counterpart."""
+    a, b = _Quads(_tensor(corners_a)), _Quads(_tensor(corners_b))
+    each = torch.arange(len(a))
+    return _iou_of_pairs(a, each, b, each).numpy()
+
+
 def best_oriented_overlap(corners: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Return which of the others each quadrilateral overlaps most; no matrix is held.
 
