@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import patch_series
 import pytest
 import torch
 from made_cityscapes import make_cityscapes
+
+from maskrcnn_benchmark.commands import dota
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SHARED_DATA = SHARED / "data"
@@ -22,6 +25,22 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture
+def run_dota(monkeypatch, capsys):
+    """Return a function that runs tools/dota.py in this process.
+
+    It takes the arguments and gives (exit status, standard output, standard error).
+    """
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dota.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            dota.run()
+        return end.value.code or 0, *capsys.readouterr()
+
+    return call
 
 
 class Figures:

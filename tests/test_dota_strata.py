@@ -78,6 +78,16 @@ def test_crowds():
     assert entries_of(table, strata)[:2] == [(3, 0, 0.0), (5, 0, 0.0)]
 
 
+def test_crowds_of_many_objects_against_a_plain_loop():
+    rng = np.random.default_rng(0)
+    places = rng.integers(0, 800, (600, 2)) * 1.0
+    objects = [rectangle(x, y, x + 6, y + 6) for x, y in places]
+    away = np.linalg.norm(places[:, None] - places, axis=2)
+    neighbours = (away <= 100).sum(axis=1) - 1
+    strata = crowd_strata(table_of(objects, [row("ship", 0.9, 0, 0, 6, 6)]))
+    assert strata.objects.tolist() == [sum(n >= k for k in (3, 10, 30)) for n in neighbours]
+
+
 TILES = tile_grid(180, 100, 100, 20)  # x 0 … 100 and 80 … 180
 
 

@@ -9,23 +9,14 @@ import pytest
 from launching import ROOT
 from made_data import make_dota_folder
 
-from maskrcnn_benchmark.commands import dota
 from maskrcnn_benchmark.images.image_io import MAX_PIXELS, set_max_pixels
 
 TOOL = ROOT / "tools" / "dota.py"
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the tool in this process: (exit status, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dota.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            dota.run()
-        return end.value.code or 0, *capsys.readouterr()
-
-    return call
+def run(run_dota):
+    return run_dota
 
 
 def test_toy_split_evaluate(run, tmp_path):

@@ -1,13 +1,11 @@
 """What would cost a submission points: each fault is found, with its place; clean results pass."""
 
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 from made_data import gradient
 
-from maskrcnn_benchmark.commands import dota
 from maskrcnn_benchmark.dota.annotations import crosswise
 from maskrcnn_benchmark.dota.classes import DOTA_V1_0, DOTA_V1_5
 from maskrcnn_benchmark.dota.submission_check import check_submission, read_image_list
@@ -196,16 +194,8 @@ def test_lists_of_images(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the tool in this process: (exit status, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dota.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            dota.run()
-        return end.value.code or 0, *capsys.readouterr()
-
-    return call
+def run(run_dota):
+    return run_dota
 
 
 def test_submit_then_check(run, tmp_path):

@@ -152,11 +152,32 @@ def evaluate_folders(
     """Evaluate a folder of result files with a folder of label files.
 
     Args:
+        label_folder, result_folder, task, image_names: as in `read_folders`.
+        iou, metric: as in `evaluate_detections`.
+    """
+    labels, results = read_folders(label_folder, result_folder, task, image_names)
+    return evaluate_detections(labels, results, task, iou, metric)
+
+
+def read_folders(
+    label_folder: str | Path,
+    result_folder: str | Path,
+    task: int,
+    image_names: Iterable[str] | None = None,
+) -> tuple[dict[str, list[DotaObject]], dict[str, ClassResults]]:
+    """Read what `evaluate_detections` takes: labels per image, and results per class.
+
+    Args:
         label_folder: `<image>.txt` files.
         result_folder: `Task1_<class>.txt` or `Task2_<class>.txt` files.
-        task, iou, metric: as in `evaluate_detections`.
+        task: 1 (oriented) or 2 (horizontal).
         image_names: the images to evaluate, results of others being left out; None: all that have
             a label file.
+
+    Raises:
+        FileNotFoundError: there are no label files or no result files.
+        ValueError: "path:line: ..." for a malformed line; or a result names an image that has no
+            labels.
     """
     results = read_task_folder(result_folder, task)
     if image_names is None:
@@ -167,7 +188,9 @@ def evaluate_folders(
         image_names = list(image_names)
         results = _only_images(results, set(image_names))
     labels = {name: read_labels(Path(label_folder) / f"{name}.txt") for name in image_names}
-    return evaluate_detections(labels, results, task, iou, metric)
+    for name, class_results in results.items():
+        _check_images(name, class_results, labels)
+    return labels, results
 
 
 def format_table(evaluation: dict) -> str:

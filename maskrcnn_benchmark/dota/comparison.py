@@ -65,9 +65,7 @@ def compare(
     """
     images = len(table_a.image_names)
     if images == 0 or resamples < 1:
-        raise ValueError(
-            f"expected at least 1 image and 1 resample, got {images} and {resamples}"
-        )
+        raise ValueError(f"expected at least 1 image and 1 resample, got {images} and {resamples}")
     draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples)
     counts = np.concatenate([np.ones((1, images), dtype=int), draws])  # the first: all as they are
     names = [name for name, n in zip(table_a.class_names, table_a.npos, strict=True) if n]

@@ -102,9 +102,7 @@ def find_errors(
     return Errors(kind, target, missed)
 
 
-def summarize_errors(
-    table: Overlaps, iou: float, metric: str, tiles: Tiles | None = None
-) -> dict:
+def summarize_errors(table: Overlaps, iou: float, metric: str, tiles: Tiles | None = None) -> dict:
     """Count the errors of each kind, and compute what mending them would bring.
 
     Args:
@@ -181,9 +179,7 @@ def _nothing_to_find(table: Overlaps, number: int, metric: str) -> float | None:
     return 0.0 if metric == "voc07" and (table.detection_class == number).any() else None
 
 
-def _count(
-    table: Overlaps, assignment: Assignment, errors: Errors, kind: str
-) -> np.ndarray:
+def _count(table: Overlaps, assignment: Assignment, errors: Errors, kind: str) -> np.ndarray:
     """Count errors of a kind per class (C,): the detection's class, or the object's."""
     size = len(table.class_names)
     if kind == EVERY_FALSE:

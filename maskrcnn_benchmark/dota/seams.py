@@ -84,9 +84,7 @@ def objects_found_in_part(
     if not rows:
         return target
     pair = np.array([row[0] for row in rows])
-    part_iou = _iou_of_pairs(
-        table, table.pair_detection[pair], np.array([row[1] for row in rows])
-    )
+    part_iou = _iou_of_pairs(table, table.pair_detection[pair], np.array([row[1] for row in rows]))
     is_part = part_iou > np.maximum(iou, table.pair_iou[pair])
     # written by rising overlap, so that the part that is overlapped most stays
     for index in np.flatnonzero(is_part)[np.argsort(part_iou[is_part], kind="stable")]:
@@ -105,7 +103,7 @@ def _cut_parts(table: Overlaps, objects: np.ndarray, tiles: Tiles) -> dict[int, 
         touches, whole = _shown(boxes[number : number + 1], _edges(windows))
         parts[number] = [
             part.corners + (windows[index].x0, windows[index].y0)
-            for index in np.flatnonzero(touches[0] & ~whole[0])
+            for index in np.flatnonzero(touches[0] & ~whole[0]).tolist()
             for part in clip_labels([DotaObject(table.corners[number], "")], windows[index])
         ]
     return parts
@@ -132,7 +130,7 @@ def _image_edges(tiles: np.ndarray) -> np.ndarray:
 
 
 def _shown(boxes: np.ndarray, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Say (K, T) which tiles touch boxes (K, 4), and which show all of them that is in the image."""
+    """Say (K, T) which tiles touch boxes (K, 4), and which show them whole within the image."""
     image = _image_edges(tiles)
     low = np.clip(boxes[:, None, :2], image[:2], image[2:])  # [K, 1, 2]
     high = np.clip(boxes[:, None, 2:], image[:2], image[2:])

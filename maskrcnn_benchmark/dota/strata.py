@@ -168,8 +168,14 @@ def _sizes(table: Overlaps, corners: np.ndarray) -> np.ndarray:
 
 def _count_near(centers: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Count the others (O, 2) within CROWD_RADIUS of each centre (K, 2)."""
-    parts = [np.zeros(0, dtype=int)]
-    for start in range(0, len(centers), BLOCK):
-        away = centers[start : start + BLOCK, None] - others  # [block, O, 2]
-        parts.append(((away**2).sum(axis=2) <= CROWD_RADIUS**2).sum(axis=1))
-    return np.concatenate(parts)
+    others = others[np.argsort(others[:, 0])]
+    counts = np.zeros(len(centers), dtype=int)
+    order = np.argsort(centers[:, 0])
+    for start in range(0, len(order), BLOCK):  # blocks of neighbours in x meet few others
+        block = order[start : start + BLOCK]
+        low, high = centers[block[[0, -1]], 0] + (-CROWD_RADIUS, CROWD_RADIUS)
+        first = np.searchsorted(others[:, 0], low)
+        near = others[first : np.searchsorted(others[:, 0], high, side="right")]
+        away = centers[block, None] - near  # [block, near, 2]
+        counts[block] = ((away**2).sum(axis=2) <= CROWD_RADIUS**2).sum(axis=1)
+    return counts

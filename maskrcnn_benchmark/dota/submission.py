@@ -131,6 +131,11 @@ def read_task_folder(folder: str | Path, task: int) -> dict[str, ClassResults]:
     return {path.stem[len(prefix) :]: read_task_file(path, task) for path in paths}
 
 
+def task_of(folder: str | Path) -> int:
+    """Return the task whose result files a folder holds: 1 if there are any of it, else 2."""
+    return 1 if any(Path(folder).glob("Task1_*.txt")) else 2
+
+
 def zip_task_files(folder: str | Path, zip_path: str | Path, task: int) -> None:
     """Pack a task's result files flat, as DOTA's evaluation server takes them.
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "toy": "draw aerial-like scenes with exact oriented labels",
     "split": "cut images and labels into overlapping tiles",
     "evaluate": "average precision of DOTA result files",
+    "compare": "whether two results differ by more than noise",
     "check": "what would cost a submission points, before it is sent",
     "submit": "check result files, and pack them for DOTA's server",
 }
