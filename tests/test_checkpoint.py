@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 from maskrcnn_benchmark.config import cfg as global_cfg
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.solver import WarmupMultiStepLR, make_lr_scheduler, make_optimizer
-from maskrcnn_benchmark.utils import checkpoint
+from maskrcnn_benchmark.utils import checkpoint, model_zoo
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpointer
 
 
@@ -254,6 +255,32 @@ def test_a_tag_that_leads_nowhere_says_what_to_do(tmp_path):
     assert f"Checkpoints in {tmp_path}: model_0000001.pth" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("config.yml", "config.yml is damaged or no checkpoint .its 9 bytes begin with b'SO'"),
+        (
+            "weights.pth",
+            "last_checkpoint names .*weights.pth, which is no checkpoint of a training",
+        ),
+        ("inference", "last_checkpoint names .*inference', which is not there"),
+        ("", "last_checkpoint names '', which is not there"),
+        ("\udcff\0.pth", "last_checkpoint names .*, which is not there"),
+    ],
+    ids=["settings", "bare weights", "folder", "nothing", "no text"],
+)
+def test_fault_a_last_checkpoint_that_names_another_file(tmp_path, name, told):
+    model, *_, checkpointer = _training(tmp_path)
+    (tmp_path / "config.yml").write_text("SOLVER: 1")
+    torch.save({"model": model.state_dict()}, tmp_path / "weights.pth")
+    (tmp_path / "inference").mkdir()
+    path = f"{tmp_path}/{name}" if name else ""
+    (tmp_path / "last_checkpoint").write_bytes(os.fsencode(path))
+    with pytest.raises((ValueError, FileNotFoundError), match=told) as caught:
+        checkpointer.load()
+    assert len(str(caught.value).splitlines()) == 1
+
+
 # --- whole or not at all
 
 KILLED_IN_MID_WRITE = """
@@ -306,6 +333,100 @@ def test_a_bad_file_is_named_with_those_that_remain(tmp_path, content):
         checkpointer.load()
     if content != "list":
         assert f"Checkpoints in {tmp_path}: model_0000001.pth" in str(caught.value)
+
+
+# --- damage
+
+
+def _damage(path, kind):
+    """Damage the weights in a checkpoint's file, and leave the zip around them as it is."""
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size)
+        start = content.index(archive.read(largest))
+    if kind == "a zeroed block":
+        content[start + 4096 : start + 8192] = bytes(4096)
+    else:  # float32: the highest bit of the exponent, 0.0x -> 1e37 or so
+        content[start + 4096 + 3] ^= 0x40
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["a zeroed block", "one bit of an exponent"])
+def test_fault_a_damaged_checkpoint_loaded_silently(tmp_path, kind):
+    model = nn.Linear(64, 64)
+    checkpointer = Checkpointer(model, save_dir=str(tmp_path), save_to_disk=True)
+    checkpointer.save("model_0000001", iteration=1)
+    checkpointer.save("model_0000002", iteration=2)
+    _damage(tmp_path / "model_0000002.pth", kind)
+    with pytest.raises(
+        ValueError, match=r"model_0000002.pth is damaged.*another checksum"
+    ) as caught:
+        checkpointer.load()
+    assert "model_0000001.pth" in str(caught.value)
+    with pytest.raises(ValueError, match=r"model_0000002.pth is damaged"):
+        checkpointer.load(str(tmp_path / "model_0000002.pth"), use_latest=False)
+
+
+def test_fault_weights_that_are_not_finite_were_loaded(tmp_path):
+    source = _training()[0]
+    weights = source.state_dict()
+    weights["1.bias"][1] = float("nan")
+    weights["of another model"] = torch.tensor([float("inf")])  # of no concern
+    torch.save({"model": weights}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"w.pth: 1 of its weights are NaN.*such as 1.bias"):
+        _training()[3].load(str(tmp_path / "w.pth"))
+
+
+def test_buffers_that_are_infinite_by_design_load(tmp_path):
+    masked = nn.Linear(2, 2)
+    masked.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    torch.save(masked.state_dict(), tmp_path / "w.pth")
+    cfg = global_cfg.clone()
+    assert DetectronCheckpointer(cfg, masked).load(str(tmp_path / "w.pth")) == {}
+
+
+@pytest.mark.parametrize(
+    ("momentum", "told"),
+    [
+        (torch.zeros(3), r"momentum_buffer of parameter 0 is \(3,\), expected \(4, 3\)"),
+        (torch.zeros(1).expand(1 << 40, 3), r"is \(1099511627776, 3\), expected \(4, 3\)"),
+        (torch.full((4, 3), torch.nan), "momentum_buffer of parameter 0 is not finite"),
+        (torch.zeros(4, 3, dtype=torch.int8), "has the type torch.int8"),
+        (torch.zeros(4, 3).to_sparse(), "torch.sparse_coo"),
+        ([0.0], r"is \[0.0\], expected \(4, 3\)"),
+    ],
+    ids=["shape", "huge view", "NaN", "int8", "sparse", "list"],
+)
+def test_fault_momenta_of_another_shape_or_kind_were_loaded(tmp_path, momentum, told):
+    """The process crashed in the next step."""
+    *parts, checkpointer = _training(tmp_path)
+    _train(*parts, 1)
+    checkpointer.save("model_0000001", iteration=1)
+    path = tmp_path / "model_0000001.pth"
+    saved = torch.load(path)
+    saved["optimizer"]["state"][0]["momentum_buffer"] = momentum
+    torch.save(saved, path)
+    with pytest.raises(ValueError, match=rf"model_0000001.pth was written with another.*{told}"):
+        _training(tmp_path)[3].load()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": {"state": {}}},
+        {"optimizer": {"state": [], "param_groups": [5]}},
+        {"scheduler": [1]},
+        {"model": 5},
+        {"iteration": "4"},
+    ],
+    ids=str,
+)
+def test_fault_a_state_of_another_form_is_a_traceback(tmp_path, change):
+    _training(tmp_path)[3].save("model_0000001", iteration=1)
+    path = tmp_path / "model_0000001.pth"
+    torch.save(torch.load(path) | change, path)
+    with pytest.raises(ValueError, match="model_0000001.pth"):
+        _training(tmp_path)[3].load()
 
 
 # --- what may be in a file
@@ -463,7 +584,7 @@ def test_catalog_names_and_urls_lead_to_detectron_pickles(tmp_path, monkeypatch)
         "    def get(name):\n"
         "        return {'ImageNetPretrained/MSRA/R-50': 'http://weights/R-50.pkl'}[name]\n"
     )
-    monkeypatch.setattr(checkpoint, "cache_url", {"http://weights/R-50.pkl": str(source)}.get)
+    monkeypatch.setattr(model_zoo, "cache_url", {"http://weights/R-50.pkl": str(source)}.get)
     cfg = global_cfg.clone()
     cfg.PATHS_CATALOG = str(catalog)
     checkpointer = DetectronCheckpointer(cfg, body)

@@ -25,7 +25,7 @@ def test_the_longest_suffix_wins():
     }
     report = align_and_update_state_dicts(model, loaded)
     assert [value.item() for value in model.values()] == [1.0, 2.0, 0.0]
-    assert report == (2, ["roi_heads.box.fc6.bias"], [], ["0.conv1.weight", "fc1000.bias"])
+    assert report == (2, ["roi_heads.box.fc6.bias"], [], ["0.conv1.weight", "fc1000.bias"], [])
 
 
 def test_prefix_is_taken_off_only_if_all_have_it():

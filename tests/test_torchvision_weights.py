@@ -8,7 +8,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from maskrcnn_benchmark.config import cfg as global_cfg
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.detector import build_detection_model
-from maskrcnn_benchmark.utils import torchvision_weights
+from maskrcnn_benchmark.utils import model_zoo, torchvision_weights
 from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.torchvision_weights import from_torchvision, load_torchvision_format
 
@@ -55,7 +55,7 @@ def downloads(networks, monkeypatch):
         asked.append(url)
         return networks[url.rpartition("/")[2].rpartition("-")[0]][1]
 
-    monkeypatch.setattr(torchvision_weights, "cache_url", cache_url)
+    monkeypatch.setattr(model_zoo, "cache_url", cache_url)
     return asked
 
 
@@ -161,7 +161,7 @@ def test_every_body_has_an_address_and_its_version_can_be_chosen(monkeypatch):
         asked.append(url)
         raise OSError("no net")
 
-    monkeypatch.setattr(torchvision_weights, "cache_url", refuse)
+    monkeypatch.setattr(model_zoo, "cache_url", refuse)
     for name, body in torchvision_weights._BODIES.items():
         options = ("MODEL.RESNETS.NUM_GROUPS", body.groups)
         options += ("MODEL.RESNETS.WIDTH_PER_GROUP", body.width_per_group)

@@ -1,6 +1,8 @@
 """Loading of Detectron's (Caffe2's) weights: a pickle of arrays, whose names are translated."""
 
 import logging
+import mmap
+import os
 import pickle
 import re
 from collections import OrderedDict
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from maskrcnn_benchmark.utils.pickle_limits import check_pickle
 from maskrcnn_benchmark.utils.registry import Registry
 
 C2_FORMAT_LOADER = Registry()
@@ -23,12 +26,14 @@ _NDARRAY = object()  # numpy.ndarray is only ever an argument of _reconstruct
 
 def _reconstruct(subtype: object, shape: tuple, typecode: bytes) -> np.ndarray:
     if subtype is not _NDARRAY:
-        raise pickle.UnpicklingError(f"an array of type {subtype!r}")
+        raise pickle.UnpicklingError("an array of a type other than numpy.ndarray")
     return np.empty(0, np.int8)  # the pickle then sets the array's state: shape, type, data
 
 
-def _dtype(*args: Any) -> np.dtype:
-    dtype = np.dtype(*args)
+def _dtype(code: str, align: bool = False, copy: bool = False) -> np.dtype:
+    if not isinstance(code, str) or len(code) > 8:
+        raise pickle.UnpicklingError("an array type that is no short name")
+    dtype = np.dtype(code, copy=True)
     if dtype.kind not in "biufcSU":
         raise pickle.UnpicklingError(f"the array type {dtype}")
     return dtype
@@ -50,6 +55,13 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _bytearray(text: bytes | str = b"", encoding: str = "") -> bytearray:
+    """Replace bytearray, which makes one of any length when it is given a number."""
+    if isinstance(text, int):
+        raise pickle.UnpicklingError(f"a bytearray of {text} bytes without content")
+    return bytearray(_encode(text, encoding) if isinstance(text, str) else text)
+
+
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _dtype,
@@ -61,7 +73,8 @@ for _core in ("numpy.core", "numpy._core"):
     _ADMITTED[f"{_core}.multiarray", "scalar"] = _scalar
     _ADMITTED[f"{_core}.numeric", "_frombuffer"] = _frombuffer
 for _builtins in ("builtins", "__builtin__"):
-    for _type in (bytearray, complex, dict, frozenset, list, set, tuple):
+    _ADMITTED[_builtins, "bytearray"] = _bytearray
+    for _type in (complex, dict, frozenset, list, set, tuple):
         _ADMITTED[_builtins, _type.__name__] = _type
 
 
@@ -82,11 +95,16 @@ def _load_c2_pickled_weights(file_path: str) -> dict[str, Any]:
     """Return the blobs of a Detectron pickle.
 
     Raises:
-        ValueError: the file holds objects other than arrays and plain containers, or is damaged.
+        ValueError: the file holds objects other than arrays and plain containers, stands for far
+            more than it has bytes, or is damaged.
     """
+    size = os.path.getsize(file_path)
     with open(file_path, "rb") as file:
         try:
-            content = _ArrayUnpickler(file).load()
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                check_pickle(content, size)
+                content.seek(0)
+                weights = _ArrayUnpickler(content).load()
         except pickle.UnpicklingError as error:
             raise ValueError(
                 f"{file_path} is refused: it holds {error}; only arrays and plain containers are "
@@ -94,9 +112,12 @@ def _load_c2_pickled_weights(file_path: str) -> dict[str, Any]:
             ) from error
         except Exception as error:  # a damaged pickle raises nearly anything
             raise ValueError(f"{file_path} cannot be read as a pickle: {error!r}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{file_path} holds a {type(content).__name__}, expected a dict of arrays")
-    return content.get("blobs", content)
+    blobs = weights.get("blobs", weights) if isinstance(weights, dict) else weights
+    if not isinstance(blobs, dict):
+        raise ValueError(f"{file_path} holds a {type(blobs).__name__}, expected a dict of arrays")
+    if sum(blob.nbytes for blob in blobs.values() if isinstance(blob, np.ndarray)) > size:
+        raise ValueError(f"{file_path} has {size} bytes, but its arrays are larger")
+    return blobs
 
 
 # Blob "LAYER_KIND" -> our parameter. "bn" is an affine channel, "gn" GroupNorm.
@@ -180,15 +201,19 @@ def _rename_fpn_weights(layer_keys: Sequence[str], stage_names: Sequence[str]) -
     return [layers.get(layer, layer) + dot + rest for layer, dot, rest in split]
 
 
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.isnative
+
+
 def _rename_weights_for_resnet(
     weights: Mapping[str, Any], stage_names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Translate all blobs; drop the solver's momenta and values that are no arrays."""
-    blobs = [
+    """Translate all blobs; drop the solver's momenta and values that are no arrays of numbers."""
+    blobs = sorted(
         name
-        for name, value in sorted(weights.items())
-        if isinstance(value, np.ndarray) and not name.endswith("_momentum")
-    ]
+        for name, value in weights.items()
+        if isinstance(name, str) and _is_numeric(value) and not name.endswith("_momentum")
+    )
     names = _rename_fpn_weights(_rename_basic_resnet_weights(blobs), stage_names)
     logging.getLogger(__name__).info("%d of Detectron's blobs renamed", len(blobs))
     return {name: torch.tensor(weights[blob]) for name, blob in zip(names, blobs, strict=True)}

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from yacs.config import CfgNode
+
+from maskrcnn_benchmark.utils.model_serialization import is_finite
 
 # where things lie, and what is without effect: not part of what is trained
 _PLACES = ("OUTPUT_DIR", "PATHS_CATALOG", "MODEL.WEIGHT", "AMP_VERBOSE")
@@ -19,6 +22,9 @@ _OF_SCHEDULE = {
     "warmup_iters": "SOLVER.WARMUP_ITERS",
     "warmup_method": "SOLVER.WARMUP_METHOD",
 }
+
+# tensors of an optimizer's state that have the parameter's shape: SGD's and Adam's
+_LIKE_THE_PARAMETER = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
 Changes = dict[str, tuple[Any, Any]]  # setting -> (was, is)
 
@@ -81,11 +87,33 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]
     """Load what the optimizer gathered (momentum); what the config sets of it stays.
 
     The learning rates become the state's, until a schedule sets them.
+
+    Raises:
+        ValueError: the state is that of other parameters, or its momentum cannot be one.
     """
+    _check_momenta(optimizer, state)
     made = [{k: g[k] for k in _OF_GROUPS if k in g} for g in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, settings in zip(optimizer.param_groups, made, strict=True):
         group.update(settings)
+
+
+def _check_momenta(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Refuse momenta of other shapes, which crash the process, and such as are not finite."""
+    groups = zip(state["param_groups"], optimizer.param_groups, strict=True)
+    for saved, group in groups:
+        for number, parameter in zip(saved["params"], group["params"], strict=False):
+            for name, value in state["state"].get(number, {}).items():
+                if name not in _LIKE_THE_PARAMETER or value is None:
+                    continue
+                what = f"the {name} of parameter {number}"
+                if not isinstance(value, Tensor) or value.shape != parameter.shape:
+                    got = tuple(value.shape) if isinstance(value, Tensor) else value
+                    raise ValueError(f"{what} is {got}, expected {tuple(parameter.shape)}")
+                if not value.is_floating_point() or value.layout != torch.strided:
+                    raise ValueError(f"{what} has the type {value.dtype}, {value.layout}")
+                if not is_finite(value):
+                    raise ValueError(f"{what} is not finite")
 
 
 def list_changes(changes: Changes) -> str:

@@ -2,13 +2,14 @@
 
 import logging
 import os
-import pickle
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from maskrcnn_benchmark.utils.atomic_write import written_whole
@@ -24,8 +25,9 @@ from maskrcnn_benchmark.utils.changed_settings import (
 from maskrcnn_benchmark.utils.imports import import_file
 from maskrcnn_benchmark.utils.mmrotate_weights import is_mmrotate, load_mmrotate_format
 from maskrcnn_benchmark.utils.model_serialization import LoadReport, load_state_dict
-from maskrcnn_benchmark.utils.model_zoo import cache_url
+from maskrcnn_benchmark.utils.model_zoo import read_cached
 from maskrcnn_benchmark.utils.torchvision_weights import PREFIX, load_torchvision_format
+from maskrcnn_benchmark.utils.weights_file import read_weights_file
 
 _TAG = "last_checkpoint"
 _GLIDING_VERTEX = re.compile(r"\bpredictor\.(fix|ratio)_pred\.")  # parts that only it has
@@ -100,14 +102,16 @@ class Checkpointer:
             self.logger.info("No weights given and no checkpoint to resume: initial weights")
             return {}
         self.logger.info("Starting at iteration 0 from the weights of %s", f)
-        self._load_model(_averaged(self._load_file(f)))
+        checkpoint = self._load_file(f)
+        with _named(f):
+            self._load_model(_averaged(checkpoint))
         return {}
 
     def _resume(self, f: str | None) -> dict[str, Any]:
         path = self.get_checkpoint_file()
         if not path or not os.path.isfile(path):
             raise FileNotFoundError(
-                f"{self._tag_path()} names '{path}', which is not there: delete it to start anew. "
+                f"{self._tag_path()} names {path!r}, which is not there: delete it to start anew. "
                 + _others_than(os.path.join(self.save_dir, os.path.basename(path)))
             )
         self.logger.info("Resuming from %s", path)
@@ -119,12 +123,19 @@ class Checkpointer:
                 self._tag_path(),
             )
         checkpoint = self._load_file(path)
-        report = self._load_model(checkpoint)
+        if self.optimizer is not None and not _is_of_training(checkpoint):
+            raise ValueError(
+                f"{self._tag_path()} names {path}, which is no checkpoint of a training (it lacks "
+                "the optimizer's state or the iteration): delete it to start anew. "
+                + _others_than(path)
+            )
+        with _named(path):
+            report = self._load_model(checkpoint)
         try:
             if report.misfits:
                 raise ValueError(f"other shapes of {', '.join(report.misfits)}")
             changes = self._load_states(checkpoint)
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise ValueError(
                 f"{path} was written with another model or other settings ({error}): restore "
                 "them, or take another OUTPUT_DIR and give it as MODEL.WEIGHT"
@@ -160,7 +171,7 @@ class Checkpointer:
         file of that name beside last_checkpoint is meant.
         """
         try:
-            tagged = Path(self._tag_path()).read_text().strip()
+            tagged = os.fsdecode(Path(self._tag_path()).read_bytes()).strip()
         except FileNotFoundError:
             return ""
         beside = os.path.join(self.save_dir, os.path.basename(tagged))
@@ -179,30 +190,25 @@ class Checkpointer:
         if not os.path.isfile(f):
             raise FileNotFoundError(f"no file of weights '{f}'. {_others_than(f)}")
         try:
-            loaded = torch.load(f, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise ValueError(
-                f"{f} is refused: only tensors and plain values are read from a checkpoint, "
-                f"since anything else can run code; or it is damaged. {_others_than(f)}\n"
-                f"{error}\nIf you trust the file, copy its weights to a new one and give that: "
-                f'python -c "import torch; d = torch.load({f!r}, weights_only=False); '
-                "torch.save({'model': d.get('model', d)}, 'weights.pth')\""
-            ) from error
-        except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"{f} is damaged or no checkpoint ({error}). {_others_than(f)}"
-            ) from error
-        if not isinstance(loaded, dict):
-            raise ValueError(f"{f} holds a {type(loaded).__name__}, expected a dict of weights")
-        return loaded
+            return read_weights_file(f)
+        except ValueError as error:
+            raise ValueError(f"{error}. {_others_than(f)}") from error
 
     def _load_model(self, checkpoint: dict[str, Any]) -> LoadReport:
-        weights = checkpoint.pop("model")
+        weights = checkpoint.pop("model", None)
+        if not isinstance(weights, Mapping):
+            raise ValueError('expected weights under "model", by name')
+        weights = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
         report = load_state_dict(self.model, weights)
         if report.missing and not report.loaded:
             raise ValueError(
                 "none of the weights fits the model: the file has "
                 f"{', '.join(list(weights)[:3])} …, the model {', '.join(report.missing[:3])} …"
+            )
+        if report.not_finite:
+            raise ValueError(
+                f"{len(report.not_finite)} of its weights are NaN or infinite, such as "
+                f"{report.not_finite[0]}: of a run that diverged, or damaged"
             )
         return report
 
@@ -271,7 +277,10 @@ class DetectronCheckpointer(Checkpointer):
             name, f = f, catalog.ModelCatalog.get(f.removeprefix("catalog://"))
             self.logger.info("%s is %s", name, f)
         if f.startswith(("http://", "https://")):
-            f = cache_url(f)
+            return read_cached(f, self._load_local_file)
+        return self._load_local_file(f)
+
+    def _load_local_file(self, f: str) -> dict[str, Any]:
         if f.endswith(".pkl") and os.path.isfile(f):
             return load_c2_format(self.cfg, f)
         loaded = super()._load_file(f)
@@ -336,6 +345,20 @@ def _averaged(checkpoint: dict[str, Any]) -> dict[str, Any]:
     if AVERAGED in checkpoint:
         checkpoint["model"] = checkpoint.pop(AVERAGED)
     return checkpoint
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Say of which file an error is."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _is_of_training(checkpoint: dict[str, Any]) -> bool:
+    iteration = checkpoint.get("iteration", 0)
+    return isinstance(checkpoint.get("optimizer"), dict) and type(iteration) is int
 
 
 def _others_than(path: str) -> str:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 _NAMES_SHOWN = 6
@@ -18,12 +19,15 @@ class LoadReport(NamedTuple):
         missing: names of entries that the file does not have.
         misfits: entries whose shapes differ, as "NAME (file's shape) -> (model's shape)".
         unused: names of the file's entries for which the model has no place.
+        not_finite: names of entries that were loaded and hold NaN or infinity, where the model's
+            own values are finite.
     """
 
     loaded: int
     missing: list[str]
     misfits: list[str]
     unused: list[str]
+    not_finite: list[str]
 
 
 def align_and_update_state_dicts(
@@ -37,7 +41,7 @@ def align_and_update_state_dicts(
     classes) stays unchanged, and a warning names it.
     """
     logger = logging.getLogger(__name__)
-    used, missing, misfits = set(), [], []
+    used, missing, misfits, not_finite = set(), [], [], []
     for name, own in model_state_dict.items():
         source = _longest_suffix(name, loaded_state_dict)
         if source is None:
@@ -47,11 +51,13 @@ def align_and_update_state_dicts(
         loaded = loaded_state_dict[source]
         if loaded.shape == own.shape:
             model_state_dict[name] = loaded
+            if not is_finite(loaded) and is_finite(own):
+                not_finite.append(name)
         else:
             misfits.append(f"{name} {tuple(loaded.shape)} -> {tuple(own.shape)}")
     loaded_count = len(model_state_dict) - len(missing) - len(misfits)
     unused = [name for name in loaded_state_dict if name not in used]
-    report = LoadReport(loaded_count, missing, misfits, unused)
+    report = LoadReport(loaded_count, missing, misfits, unused, not_finite)
     if misfits:
         logger.warning(
             "%d entries left out because their shapes differ (file -> model): %s",
@@ -66,6 +72,13 @@ def align_and_update_state_dicts(
         _summary(unused),
     )
     return report
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Say whether no element is NaN or infinite; without temporary memory."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return all(extreme.isfinite().item() for extreme in torch.aminmax(tensor.detach()))
 
 
 def _longest_suffix(name: str, candidates: Mapping[str, Tensor]) -> str | None:

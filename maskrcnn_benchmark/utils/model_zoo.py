@@ -4,8 +4,10 @@ import hashlib
 import logging
 import os
 import re
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
@@ -14,6 +16,8 @@ from tqdm import tqdm
 
 from .atomic_write import written_whole
 from .comm import get_rank, synchronize
+
+Content = TypeVar("Content")
 
 _BLOCK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without an answer
@@ -48,6 +52,21 @@ def cache_url(url: str, model_dir: str | Path | None = None, progress: bool = Tr
             _fetch(url, target, progress)
     synchronize()
     return str(target)
+
+
+def read_cached(url: str, read: Callable[[str], Content]) -> Content:
+    """Read a file with `read`, downloaded if it is not yet there.
+
+    Raises:
+        OSError, ValueError: of `cache_url`; of `read`, with the address.
+    """
+    path = cache_url(url)
+    try:
+        return read(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{url}: {error}. If the file is damaged, delete {path} to download it anew"
+        ) from error
 
 
 def _place(url: str) -> Path:

@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
 import torchvision
 from torch import Tensor
 from yacs.config import CfgNode
 
-from maskrcnn_benchmark.utils.model_zoo import cache_url
+from maskrcnn_benchmark.utils.model_zoo import read_cached
+from maskrcnn_benchmark.utils.weights_file import read_weights_file
 
 PREFIX = "torchvision://"
 _EPSILON = 1e-5  # of torchvision's batch norms
@@ -64,7 +64,7 @@ def load_torchvision_format(cfg: CfgNode, f: str) -> dict[str, dict[str, Tensor]
         raise ValueError(f"{f}: torchvision's {name} has {', '.join(published)}, not {version}")
     pixels = weights.transforms()
     _check_settings(cfg, f, _BODIES[name], pixels.mean, pixels.std)
-    state = torch.load(cache_url(weights.url), map_location="cpu", weights_only=True)
+    state = read_cached(weights.url, read_weights_file)
     return {"model": from_torchvision(state, cfg.MODEL.RESNETS.STAGE_WITH_DCN)}
 
 
