@@ -94,7 +94,7 @@ def _matrix(degrees: float, width: int, height: int) -> np.ndarray:
     turns = degrees / 90 % 4
     is_quarter = turns in range(4)
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    if is_quarter:  # the cosine of 90 degrees is 6e-17 above
+    if is_quarter:  # of 90 degrees, cos above is 6e-17
         cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[int(turns)]
     turn = np.array([[cos, -sin], [sin, cos]])
     center = np.array([width, height]) / 2
