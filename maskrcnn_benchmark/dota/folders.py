@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_benchmark.dota.plan import PLAN, read_plan
-from maskrcnn_benchmark.images.files import by_stem, list_images
+from maskrcnn_benchmark.images.files import by_stem, check_name, list_images
 
 ORIGINALS = "labelTxt-original"
 
@@ -127,13 +127,16 @@ def _find_images(folder: Path) -> dict[str, Path]:
 
     Raises:
         FileNotFoundError: no images/, or nothing in it.
-        ValueError: two images of one name.
+        ValueError: two images of one name, or a name that is not UTF-8.
     """
     if not (folder / "images").is_dir():
         raise FileNotFoundError(
             f"{folder}: expected a folder images/ in it, and labelTxt/ for the labels"
         )
-    return by_stem(list_images(folder / "images"))
+    images = by_stem(list_images(folder / "images"))
+    for path in images.values():
+        check_name(path)
+    return images
 
 
 def _find_label_folder(folder: Path, version: str | None) -> Path | None:

@@ -2,7 +2,8 @@
 
 A line is `image score x1 y1 x2 y2 x3 y3 x4 y4` in Task1 and `image score xmin ymin xmax ymax` in
 Task2, in pixels of the whole image. Coordinates are edges: BoxList's box (10, 5, 19, 9), ten pixels
-wide, is written `10.0 5.0 20.0 10.0`. Scores have 8 decimals, coordinates up to 2.
+wide, is written `10.0 5.0 20.0 10.0`. Scores have 8 decimals, coordinates up to 2. What of a name
+neither a line nor a file's name can hold: see dota/result_names.py.
 """
 
 import zipfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from maskrcnn_benchmark.dota.detections import Detections
+from maskrcnn_benchmark.dota.result_names import class_to_file_part, image_to_field, read_name
 from maskrcnn_benchmark.dota.text_files import format_number
 from maskrcnn_benchmark.utils.atomic_write import write_text, written_whole
 
@@ -76,14 +78,16 @@ def write_task_files(
         the files' paths.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     oriented = any(found.corners is not None for found in detections.values())
-    paths = []
-    for task in (1, 2) if oriented else (2,):
-        for name, results in results_by_class(detections, class_names, task).items():
-            paths.append(folder / f"Task{task}_{name}.txt")
-            write_text(paths[-1], _format(results))
-    return paths
+    texts = {
+        folder / f"Task{task}_{class_to_file_part(name)}.txt": _format(results)
+        for task in ((1, 2) if oriented else (2,))
+        for name, results in results_by_class(detections, class_names, task).items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():  # no file is replaced unless all can be made
+        write_text(path, text)
+    return list(texts)
 
 
 def read_task_file(path: str | Path, task: int) -> ClassResults:
@@ -112,7 +116,7 @@ def read_task_file(path: str | Path, task: int) -> ClassResults:
                 f"{path}:{number}: expected an image's name, a score and {count} coordinates, "
                 f"got {line.strip()!r}"
             )
-        image_names.append(fields[0])
+        image_names.append(read_name(fields[0]))
         rows.append(row)
     values = np.array(rows, dtype=np.float64).reshape(-1, count + 1)
     return ClassResults(image_names, values[:, 0], values[:, 1:])
@@ -128,7 +132,7 @@ def read_task_folder(folder: str | Path, task: int) -> dict[str, ClassResults]:
     paths = sorted(Path(folder).glob(f"{prefix}*.txt"))
     if not paths:
         raise FileNotFoundError(f"{folder}: expected result files {prefix}<class>.txt, found none")
-    return {path.stem[len(prefix) :]: read_task_file(path, task) for path in paths}
+    return {read_name(path.stem[len(prefix) :]): read_task_file(path, task) for path in paths}
 
 
 def task_of(folder: str | Path) -> int:
@@ -186,8 +190,9 @@ def _join(parts: list[tuple[str, np.ndarray, np.ndarray]], task: int) -> ClassRe
 
 def _format(results: ClassResults) -> str:
     lines = []
+    fields = map(image_to_field, results.image_names)
     for name, score, row in zip(
-        results.image_names, results.scores, results.coordinates, strict=True
+        fields, results.scores, results.coordinates, strict=True
     ):
         numbers = " ".join(format_number(value, COORDINATE_DECIMALS) for value in row)
         lines.append(f"{name} {score:.{SCORE_DECIMALS}f} {numbers}\n")

@@ -29,6 +29,14 @@ def list_images(folder: Path) -> list[Path]:
     return images
 
 
+def check_name(path: Path) -> None:
+    """Refuse a file's name that is not UTF-8 (ValueError), since text files could not hold it."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{str(path)!r}: the file's name is not UTF-8: rename it") from error
+
+
 def by_stem(images: Iterable[Path]) -> dict[str, Path]:
     """Name images by their file names without suffix, as label and result files name them.
 

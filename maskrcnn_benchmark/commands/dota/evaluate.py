@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 
 from maskrcnn_benchmark.dota.average_precision import METRICS, evaluate_folders, format_table
+from maskrcnn_benchmark.dota.result_names import read_name
 from maskrcnn_benchmark.utils.atomic_write import write_text
+from maskrcnn_benchmark.utils.command_line import score
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,10 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
     parser.add_argument("--detections", type=Path, required=True, metavar="DIR")
     parser.add_argument("--task", type=int, choices=(1, 2), required=True)
-    parser.add_argument("--iou", type=float, default=0.5, help="must be exceeded (0.5)")
+    parser.add_argument("--iou", type=score, default=0.5, help="must be exceeded (0.5)")
     parser.add_argument("--metric", choices=METRICS, default="voc07")
     parser.add_argument(
-        "--images", type=Path, metavar="LIST", help="file of image names (all that have labels)"
+        "--images",
+        type=Path,
+        metavar="LIST",
+        help="file of image names, as result files have them (all that have labels)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
 
@@ -30,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     if args.images is not None:
         if not args.images.is_file():
             raise FileNotFoundError(f"{args.images}: no such list of images")
-        names = args.images.read_text(encoding="utf-8").split()
+        names = [read_name(field) for field in args.images.read_text(encoding="utf-8").split()]
     result = evaluate_folders(args.labels, args.detections, args.task, args.iou, args.metric, names)
     print(format_table(result))
     if args.json is not None:
