@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_benchmark.dota.merge import Detections
+from maskrcnn_benchmark.dota.result_names import class_to_file_part, image_to_field, read_name
 from maskrcnn_benchmark.dota.submission import (
     read_task_file,
     read_task_folder,
@@ -105,3 +106,49 @@ def test_zip_is_flat(tmp_path):
     with zipfile.ZipFile(tmp_path / "Task1.zip") as archive:
         assert archive.namelist() == ["Task1_harbor.txt", "Task1_plane.txt", "Task1_ship.txt"]
         assert archive.read("Task1_plane.txt").startswith(b"P1 1.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("P0706__1__824___0", "P0706__1__824___0"),
+        ("my scene", "my%20scene"),
+        ("a\tb\u00a0c\u2028d", "a%09b%C2%A0c%E2%80%A8d"),  # all that str.split parts at
+        ("100%", "100%"),
+        ("a%20b", "a%2520b"),
+        ("Käfer", "Käfer"),
+    ],
+)
+def test_an_images_name_is_one_field_and_comes_back(name, field):
+    assert image_to_field(name) == field and field.split() == [field]
+    assert read_name(field) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("ground-track-field", "ground-track-field"),
+        ("traffic light", "traffic light"),
+        ("car/van", "car%2Fvan"),
+        ("../../a:b*", "..%2F..%2Fa%3Ab%2A"),
+        ("50%2F", "50%252F"),
+    ],
+)
+def test_a_classs_name_is_part_of_a_files_name_and_comes_back(tmp_path, name, part):
+    assert class_to_file_part(name) == part and read_name(part) == name
+    write_task_files(tmp_path, {"P1": Detections([[1, 2, 3, 4]], [0.5], [1])}, [name])
+    assert [path.name for path in tmp_path.iterdir()] == [f"Task2_{part}.txt"]
+    assert list(read_task_folder(tmp_path, 2)) == [name]
+
+
+def test_fault_files_of_one_task_were_replaced_before_the_other_was_known(tmp_path):
+    write_task_files(tmp_path, two_images(), NAMES)
+    earlier = {path: path.read_text() for path in tmp_path.iterdir()}
+    detections = two_images()
+    detections["P2"] = Detections([[1, 2, 3, 4]], [0.5], [3], None)  # no corners, with an object
+    with pytest.raises(ValueError, match="P2: task 1 needs corners"):
+        write_task_files(tmp_path, detections | {"P3": detections["P1"]}, NAMES)
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == earlier
+    with pytest.raises(ValueError, match="too long for a file's name"):
+        write_task_files(tmp_path, two_images(), ["a", "b", "c" * 241])
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == earlier

@@ -2,13 +2,14 @@
 
 import json
 import logging
+import os
 import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from made_data import boxlist
+from made_data import boxlist, rectangle
 from PIL import Image
 from second_device import SecondDevice
 from tiny_models import FPN_BODY, FPN_MASK, NARROW, make_cfg, tiny_mask_rcnn
@@ -16,9 +17,17 @@ from torch import nn
 
 from maskrcnn_benchmark.commands import predict as predict_command
 from maskrcnn_benchmark.config import cfg as default_cfg
+from maskrcnn_benchmark.dota.annotations import write_labels
+from maskrcnn_benchmark.dota.average_precision import evaluate_folders
+from maskrcnn_benchmark.dota.submission import read_task_folder
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
-from maskrcnn_benchmark.images.image_io import read_image, write_image
+from maskrcnn_benchmark.images.image_io import (
+    MAX_PIXELS,
+    read_image,
+    set_max_pixels,
+    write_image,
+)
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.mask_pasting import Masker
 from maskrcnn_benchmark.utils import progress as progress_module
@@ -287,9 +296,9 @@ def test_files_done_are_not_lost_when_one_fails(tmp_path, two_scenes):
         return real_detect(*arguments, **options)
 
     predictor.detect = failing_detect
-    out = tmp_path / "out"
+    out = tmp_path / "out" / "unfinished"
     with pytest.raises(KeyboardInterrupt):
-        predict(predictor, two_scenes, out)
+        predict(predictor, two_scenes, out.parent)
     found = json.loads((out / "detections.json").read_text())
     assert found["config"] == "c.yaml" and list(found["images"]) == ["first"]
     # blobs of 800, 1200 and 1548 pixels pass 0.05 (of 10000, enlarged); the one of 200 is dropped
@@ -408,3 +417,148 @@ def test_impossible_options_are_refused_before_the_work(
     logging.getLogger("maskrcnn_benchmark").handlers.clear()
     assert end.value.code == 2 and told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_fault_a_refused_setting_emptied_earlier_results(tmp_path, two_scenes, caplog):
+    out = tmp_path / "out"
+    assert predict(make_predictor(BlobModel()), two_scenes, out) == 0
+    earlier = contents(out)
+    assert len(earlier) == 4 and all(earlier.values())
+    bad = make_predictor(BlobModel())
+    bad.overlap = bad.tile
+    with pytest.raises(ValueError, match="overlap must be smaller than the tile"):
+        predict(bad, two_scenes, out)
+    assert contents(out) == earlier
+    proposals = FixedModel([[3, 2, 9, 7]], objectness=torch.ones(1))
+    assert predict(make_predictor(proposals), two_scenes, out) == 2  # all of them fail
+    assert contents(out) == earlier and caplog.text.count("RPN_ONLY") == 2
+    assert predict(make_predictor(BlobModel(), **{"DOTA.TILE": 0}), two_scenes[:1], out, 0.0) == 0
+    images = json.loads((out / "detections.json").read_text())["images"]
+    assert list(images) == ["first"] and len(images["first"]["detections"]) == 4
+
+
+def test_fault_pictures_beside_the_images_were_replaced_and_read_again(
+    tmp_path, two_scenes, caplog
+):
+    (tmp_path / "link").symlink_to(tmp_path)
+    for out in (tmp_path, tmp_path / "link", tmp_path / "out" / ".."):
+        with pytest.raises(ValueError, match="must not go where first.png is.*found'?$"):
+            predict(make_predictor(BlobModel()), two_scenes, out)
+    out = tmp_path / "found"
+    predict(make_predictor(BlobModel()), two_scenes, out)
+    with pytest.raises(FileNotFoundError, match="holds no image but drawings"):
+        find_images([str(out)])
+    write_image(out / "third.png", scene())
+    assert find_images([str(out)]) == [out / "third.png"]
+    assert "2 files NAME_detections.jpg beside a detections.json are passed over" in caplog.text
+    drawing = out / "first_detections.jpg"
+    assert find_images([str(drawing)]) == [drawing]  # named by itself, it is meant
+    drawing = tmp_path / "mine_detections.jpg"  # where no prediction left results
+    write_image(drawing, scene())
+    assert drawing in find_images([str(tmp_path)])
+
+
+def bad_item(kind, folder):
+    """Make a file that cannot become a result with a picture."""
+    name = {"long name": f"{'n' * 241}.png", "not UTF-8": os.fsdecode(b"caf\xe9.png")}
+    path = folder / name.get(kind, "bad.png")
+    if kind in ("AVIF", "DDS"):
+        Image.fromarray(scene()).save(path, kind)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        cv2.imwrite(str(folder / "good.png"), scene())
+        (folder / "good.png").rename(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("AVIF", "bad.png: no image of a kind that is read"),
+        ("DDS", "bad.png: no image of a kind that is read"),
+        ("pipe", "bad.png: expected an image file, got a folder, a pipe"),
+        ("not UTF-8", r"caf\udce9.png': the file's name is not UTF-8: rename it"),
+        ("long name", "File name too long"),
+        ("a detector's failure", "bad.png: out of everything"),
+    ],
+)
+def test_fault_one_bad_item_ended_the_batch(tmp_path, two_scenes, caplog, kind, told):
+    bad, predictor = bad_item(kind, tmp_path), make_predictor(BlobModel(), **{"DOTA.TILE": 0})
+    if kind == "a detector's failure":
+        predictor.detect = failing_first(predictor.detect, RuntimeError("out of everything"))
+    images = [bad, *two_scenes]
+    assert predict(predictor, images, tmp_path / "out") == 1
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert told in line
+    found = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    good = {"first", "second"} | ({bad.stem} if kind == "long name" else set())
+    assert set(found) == good and all(len(entry["detections"]) == 3 for entry in found.values())
+    lines = (tmp_path / "out" / "Task2_blob.txt").read_text().splitlines()
+    assert {line.split()[0] for line in lines} == good and len(lines) == 3 * len(good)
+    assert (tmp_path / "out" / "second_detections.jpg").is_file()
+    assert not (tmp_path / "out" / "unfinished").exists()
+
+
+def failing_first(detect, error):
+    errors = [error]
+
+    def call(*arguments, **options):
+        if errors:
+            raise errors.pop()
+        return detect(*arguments, **options)
+
+    return call
+
+
+def test_fault_a_slash_in_a_class_name_lost_all_results(tmp_path, two_scenes):
+    names, out = ["car/van or 50%2F"], tmp_path / "out"
+    assert predict_files(make_predictor(BlobModel()), two_scenes, out, names, 0.05, {}) == 0
+    found = json.loads((out / "detections.json").read_text())
+    assert found["classes"] == {names[0]: "car%2Fvan or 50%252F"}
+    assert found["images"]["first"]["detections"][0]["class"] == names[0]
+    assert list(read_task_folder(out, 2)) == names
+    with pytest.raises(ValueError, match="class name 'xxx.* is too long for a file's name"):
+        predict_files(make_predictor(BlobModel()), two_scenes, out, ["x" * 241], 0.05, {})
+
+
+def test_fault_image_names_with_spaces_gave_lines_that_evaluate_refused(tmp_path):
+    """The scene's own blobs as labels, evaluated on the written files: all found."""
+    names = ["DJI 0001 (2)", "a%20b", "100%", "plain"]
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in names:
+        write_image(folder / f"{name}.png", scene())
+        write_labels(
+            tmp_path / f"{name}.txt",
+            [rectangle(x1, y1, x2 + 1, y2 + 1, "blob") for x1, y1, x2, y2 in BLOBS],
+        )
+    predictor = make_predictor(BlobModel(), **{"DOTA.TILE": 0})
+    assert predict(predictor, find_images([str(folder)]), tmp_path / "out", 0.0) == 0
+    lines = (tmp_path / "out" / "Task2_blob.txt").read_text().splitlines()
+    fields = {line.split()[0] for line in lines}
+    assert fields == {"DJI%200001%20(2)", "a%2520b", "100%", "plain"}
+    assert set(json.loads((tmp_path / "out" / "detections.json").read_text())["images"]) == set(
+        names
+    )
+    result = evaluate_folders(tmp_path, tmp_path / "out", 2, 0.5, "area")
+    assert result["classes"]["blob"] == {"ap": 1.0, "npos": 16, "tp": 16, "ndet": 16}
+
+
+@pytest.mark.parametrize("text", ["{", '["ship"]', '{"one": "ship"}', b"\xff\xfe\xff"])
+def test_fault_damaged_class_names_did_not_name_their_file(tmp_path, text):
+    (tmp_path / "labels.json").write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(ValueError, match="labels.json: expected class names such as"):
+        read_class_names(default_cfg.clone(), str(tmp_path / "model_final.pth"))
+
+
+def test_a_predictor_follows_the_setting_of_the_greatest_size(tmp_path, two_scenes, caplog):
+    predictor = make_predictor(BlobModel(), **{"INPUT.MAX_PIXELS": 300 * 200 - 1})
+    assert predict(predictor, two_scenes, tmp_path / "out") == 2
+    set_max_pixels(MAX_PIXELS)
+    assert caplog.text.count("300 x 200 pixels by its header, more than INPUT.MAX_PIXELS") == 2
+    assert not list((tmp_path / "out").iterdir())

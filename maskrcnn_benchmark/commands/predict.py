@@ -14,7 +14,7 @@ from maskrcnn_benchmark.config.settings import given_keys, load_config
 from maskrcnn_benchmark.data.num_classes import settle_num_classes
 from maskrcnn_benchmark.data.scale import report_prediction_scale
 from maskrcnn_benchmark.dota.tiles import check_tile
-from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
+from maskrcnn_benchmark.engine.predict_files import check_out, find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
 from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.utils.command_line import run_tool, score
@@ -38,6 +38,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     images = find_images(args.images)
+    check_out(images, args.out)
     tiling = {"DOTA.TILE": args.tile, "DOTA.OVERLAP": args.overlap}
     given = [str(part) for pair in tiling.items() if pair[1] is not None for part in pair]
     cfg = start_run(args.config_file, [*args.opts, *given], local_rank=0, log_to_file=False)

@@ -2,8 +2,8 @@
 
 White space parts the fields of a line, and a class is a part of a file's name. A character that
 would break one of them is written as in web addresses, and read back: the image "my scene" is
-`my%20scene` in a line, results of the class "car/van" are in `Task2_car%2Fvan.txt`. A "%" that would
-be taken for such a mark is `%25`. DOTA's own names have none of these characters.
+`my%20scene` in a line, results of the class "car/van" are in `Task2_car%2Fvan.txt`. A "%" that
+would be taken for such a mark is `%25`. DOTA's own names have none of these characters.
 """
 
 import re

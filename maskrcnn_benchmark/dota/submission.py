@@ -191,9 +191,7 @@ def _join(parts: list[tuple[str, np.ndarray, np.ndarray]], task: int) -> ClassRe
 def _format(results: ClassResults) -> str:
     lines = []
     fields = map(image_to_field, results.image_names)
-    for name, score, row in zip(
-        fields, results.scores, results.coordinates, strict=True
-    ):
+    for name, score, row in zip(fields, results.scores, results.coordinates, strict=True):
         numbers = " ".join(format_number(value, COORDINATE_DECIMALS) for value in row)
         lines.append(f"{name} {score:.{SCORE_DECIMALS}f} {numbers}\n")
     return "".join(lines)

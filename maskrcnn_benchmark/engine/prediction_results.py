@@ -1,0 +1,152 @@
+"""What a prediction on files leaves: pictures, DOTA's text files and one JSON file in a folder."""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from maskrcnn_benchmark.dota.annotations import boxlist_xyxy_to_corners
+from maskrcnn_benchmark.dota.detections import Detections
+from maskrcnn_benchmark.dota.result_names import class_to_file_part
+from maskrcnn_benchmark.dota.submission import write_task_files
+from maskrcnn_benchmark.images.drawing import draw_detections
+from maskrcnn_benchmark.images.image_io import write_image
+from maskrcnn_benchmark.utils.atomic_write import write_text
+
+DRAWING = "_detections.jpg"  # behind the image's name
+RESULTS = "detections.json"
+UNFINISHED = "unfinished"
+JPEG_SIDE = 65500  # the greatest that libjpeg writes, pixels
+
+_package = logging.getLogger("maskrcnn_benchmark")
+
+
+class PredictionResults:
+    """The results of a prediction, made in FOLDER/unfinished and moved to FOLDER when whole.
+
+    As a context manager: pictures are written one by one, the text files and the JSON file at the
+    end of the block. If that is an error or Ctrl-C, all stay in FOLDER/unfinished, and earlier
+    results in FOLDER; so do these if no image has a result.
+
+    Args:
+        folder: made if it does not exist.
+        class_names: label 1 first.
+        about: the head of the JSON file.
+
+    Raises:
+        ValueError: a class's name is too long for a file's name.
+    """
+
+    def __init__(
+        self, folder: str | Path, class_names: Sequence[str], about: dict[str, Any]
+    ) -> None:
+        self.folder, self.class_names = Path(folder), class_names
+        self.unfinished = self.folder / UNFINISHED
+        self.about = {**about, "classes": {name: class_to_file_part(name) for name in class_names}}
+        self._found: dict[str, Detections] = {}
+        self._entries: dict[str, dict[str, Any]] = {}
+        self.pictures: list[Path] = []
+
+    def __len__(self) -> int:
+        """Return how many images have a result."""
+        return len(self._found)
+
+    def __enter__(self) -> "PredictionResults":
+        self.unfinished.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if len(self):
+            texts = self._write_texts()
+            if error is None:
+                self._replace_earlier(texts)
+        if not any(self.unfinished.iterdir()):
+            self.unfinished.rmdir()
+        else:
+            _package.warning("%s holds what a prediction did that did not end", self.unfinished)
+
+    def add(self, path: Path, image_hw: tuple[int, int], detections: Detections) -> None:
+        """Take what was found in an image of some height and width."""
+        self._entries[path.stem] = _entry(path, image_hw, detections, self.class_names)
+        self._found[path.stem] = detections
+
+    def draw(self, path: Path, bgr: np.ndarray, detections: Detections) -> None:
+        """Write an image's picture, drawn on the image in place."""
+        picture = self.unfinished / f"{path.stem}{DRAWING}"
+        _write_picture(picture, bgr, detections, self.class_names)
+        self.pictures.append(picture)
+
+    def _write_texts(self) -> list[Path]:
+        paths = write_task_files(self.unfinished, self._found, self.class_names)
+        paths.append(self.unfinished / RESULTS)
+        content = {**self.about, "images": self._entries}
+        write_text(paths[-1], json.dumps(content, indent=1))
+        return paths
+
+    def _replace_earlier(self, texts: Sequence[Path]) -> None:
+        for path in texts:
+            os.replace(path, self.folder / path.name)
+        for path in tuple(self.pictures):
+            try:
+                os.replace(path, self.folder / path.name)
+            except OSError as error:
+                self.pictures.remove(path)
+                _package.error("no picture: %s", error)
+
+
+def _write_picture(
+    path: Path, bgr: np.ndarray, detections: Detections, class_names: Sequence[str]
+) -> None:
+    """Draw detections on an image in place, oriented where that is known, and write it as JPEG.
+
+    A JPEG holds no more than 65,500 pixels per side; a larger image is reduced.
+    """
+    if detections.in_task1 is not None:
+        detections = detections.select(detections.in_task1)
+    corners = detections.corners
+    if corners is None:
+        corners = boxlist_xyxy_to_corners(detections.boxes_xyxy)
+    height, width = bgr.shape[:2]
+    if max(height, width) > JPEG_SIDE:
+        share = JPEG_SIDE / max(height, width)
+        size = max(round(width * share), 1), max(round(height * share), 1)
+        bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
+        corners = corners * np.divide(size, (width, height))
+        _package.warning(
+            "%s: the image of %d x %d pixels is reduced to %d x %d, since a JPEG holds no more "
+            "than %d per side; the text files and the JSON file keep the image's pixels",
+            *(path.name, width, height, *size, JPEG_SIDE),
+        )
+    draw_detections(bgr, corners, detections.labels, class_names, detections.scores)
+    write_image(path, bgr)
+
+
+def _entry(
+    path: Path, image_hw: tuple[int, int], detections: Detections, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Return what the JSON file says of an image.
+
+    Boxes are xmin, ymin, xmax, ymax as in Task2 files. Beside corners stands for each task whether
+    its files have the object, or leave it out since it repeats a better one.
+    """
+    upright = boxlist_xyxy_to_corners(detections.boxes_xyxy)  # [N, 4, 2]
+    objects: list[dict[str, Any]] = [
+        {
+            "class": class_names[label - 1],
+            "score": round(float(score), 6),
+            "box": [round(float(v), 2) for v in (*corners[0], *corners[2])],
+        }
+        for label, score, corners in zip(detections.labels, detections.scores, upright, strict=True)
+    ]
+    if detections.corners is not None:
+        for number, item in enumerate(objects):
+            item["corners"] = np.round(detections.corners[number], 2).tolist()
+            for task, flags in ((1, detections.in_task1), (2, detections.in_task2)):
+                item[f"in_task{task}"] = flags is None or bool(flags[number])
+    height, width = image_hw
+    return {"file": str(path), "width": width, "height": height, "detections": objects}
