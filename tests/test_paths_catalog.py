@@ -1,7 +1,10 @@
+import re
+
 import pytest
 
 from maskrcnn_benchmark.config.dataset_names import (
     dataset_folder_name,
+    dataset_folder_names,
     find_entry,
     resolve_dataset_name,
 )
@@ -184,3 +187,13 @@ def test_addresses_of_weights(name, address):
 def test_unknown_weights(name):
     with pytest.raises(RuntimeError, match="ImageNetPretrained/MSRA/R-50"):
         ModelCatalog.get(name)
+
+
+def test_fault_two_sets_of_one_folder_name_replaced_each_others_results():
+    names = ["dota:a/b", "dota:a_b", "dota:c", "dota:a b", "dota:a/b"]
+    folders = dataset_folder_names(names)
+    assert folders[::4] == ["dota_a_b"] * 2 and folders[2] == "dota_c"
+    assert len(set(folders)) == 4
+    for folder in (folders[1], folders[3]):
+        assert re.fullmatch("dota_a_b_[0-9a-f]{8}", folder)
+    assert dataset_folder_names(names[1:2]) == ["dota_a_b"]  # by itself it keeps its name

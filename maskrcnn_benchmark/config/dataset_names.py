@@ -3,6 +3,7 @@
 import os
 import re
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 LONGEST_FOLDER_NAME = 120  # characters; file systems end at 255 bytes
@@ -82,3 +83,18 @@ def dataset_folder_name(name: str) -> str:
     if len(folder) <= LONGEST_FOLDER_NAME:
         return folder
     return f"{zlib.crc32(name.encode()):08x}_{folder[9 - LONGEST_FOLDER_NAME :]}"
+
+
+def dataset_folder_names(names: Sequence[str]) -> list[str]:
+    """Give each data set a folder name of its own, as `dataset_folder_name` does.
+
+    Where another set before it came to the same name ("dota:a/b", "dota:a_b"), a checksum of its
+    own name follows.
+    """
+    folders: dict[str, str] = {}
+    for name in names:
+        folder = dataset_folder_name(name)
+        if folder in folders.values() and name not in folders:
+            folder = f"{folder}_{zlib.crc32(name.encode()):08x}"
+        folders.setdefault(name, folder)
+    return [folders[name] for name in names]

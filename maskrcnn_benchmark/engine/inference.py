@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from maskrcnn_benchmark.config.dataset_names import dataset_folder_name
+from maskrcnn_benchmark.config.dataset_names import dataset_folder_names
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets import DotaDataset
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate
 from maskrcnn_benchmark.data.datasets.evaluation.dota import to_source_frame
 from maskrcnn_benchmark.engine.bbox_aug import BBoxAug, im_detect_bbox_aug, make_bbox_aug
+from maskrcnn_benchmark.utils.atomic_write import written_whole
 from maskrcnn_benchmark.utils.comm import (
     all_gather,
     get_world_size,
@@ -126,7 +127,8 @@ def inference(
     if predictions is None:
         return None
     if output_folder and not is_dota:
-        torch.save(predictions, os.path.join(output_folder, "predictions.pth"))
+        with written_whole(os.path.join(output_folder, "predictions.pth")) as part:
+            torch.save(predictions, part)
     return evaluate(
         dataset=dataset,
         predictions=predictions,
@@ -153,8 +155,9 @@ def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> di
     output_dir = cfg.OUTPUT_DIR if output_dir is None else output_dir
     loaders = make_data_loader(cfg, is_train=False, is_distributed=distributed)
     results = {}
-    for name, loader in zip(cfg.DATASETS.TEST, loaders, strict=True):
-        folder_name, folder = dataset_folder_name(name), None
+    names = cfg.DATASETS.TEST
+    for name, folder_name, loader in zip(names, dataset_folder_names(names), loaders, strict=True):
+        folder = None
         if output_dir:
             folder = os.path.join(output_dir, "inference", folder_name)
             os.makedirs(folder, exist_ok=True)

@@ -36,7 +36,7 @@ UNDO_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-STRIP_PIXELS = 1 << 24  # well below Pillow's guard against decompression bombs
+STRIP_PIXELS = 1 << 22  # what is worked on beside the image; below Pillow's guard against bombs
 CHANNEL_ORDERS = ("BGR", "RGB")
 
 ImageSource = str | os.PathLike | Image.Image | np.ndarray

@@ -19,6 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 from maskrcnn_benchmark.structures.mask_pasting import Masker
+from maskrcnn_benchmark.utils.atomic_write import written_whole
 
 # least and greatest area of an object, square pixels, both included
 AREA_RANGES = {
@@ -75,7 +76,8 @@ def do_coco_evaluation(
     logger.info(results)
     check_expected_results(results, expected_results, expected_results_sigma_tol)
     if output_folder:
-        torch.save(results, os.path.join(output_folder, file_name))
+        with written_whole(os.path.join(output_folder, file_name)) as part:
+            torch.save(results, part)
     return results, coco_results
 
 
@@ -254,7 +256,7 @@ def evaluate_predictions_on_coco(
         pycocotools' evaluation, with the figures in `stats`.
     """
     if json_result_file:
-        with open(json_result_file, "w") as file:
+        with written_whole(json_result_file) as part, open(part, "w") as file:
             json.dump(coco_results, file)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):

@@ -19,6 +19,7 @@ import torch
 from maskrcnn_benchmark.dota.average_precision import curve_average
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
+from maskrcnn_benchmark.utils.atomic_write import write_text
 
 FOUND, FALSE, IGNORED = 1, 0, -1
 
@@ -49,8 +50,7 @@ def do_voc_evaluation(
     table = "\n".join(lines) + "\n"
     logger.info(table)
     if output_folder:
-        with open(os.path.join(output_folder, "result.txt"), "w") as file:
-            file.write(table)
+        write_text(os.path.join(output_folder, "result.txt"), table)
     return result
 
 
