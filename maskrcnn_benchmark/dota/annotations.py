@@ -7,7 +7,7 @@ corners 10 ... 20 and 5 ... 10. In BoxList's convention (the last pixel belongs 
 width = x2 - x1 + 1) the same box is (10, 5, 19, 9).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +62,35 @@ def read_labels(path: str | Path, class_names: Collection[str] | None = None) ->
     return objects
 
 
-def write_labels(path: str | Path, objects: Iterable[DotaObject]) -> None:
-    """Write a label file, coordinates to a ten-thousandth of a pixel."""
-    lines = []
+def read_header(path: str | Path) -> dict[str, str]:
+    """Read what a label file says of its image above the objects.
+
+    Returns:
+        "imagesource" and "gsd" (pixels' size on the ground, meters), as far as they are there;
+        without those that are empty or "null".
+    """
+    header = {}
+    with Path(path).open(encoding="utf-8-sig", errors="replace") as stream:
+        for line in stream:
+            key, separator, value = line.strip().partition(":")
+            if f"{key.lower()}{separator}" not in HEADERS:
+                break
+            if value.strip().lower() not in ("", "null", "none"):
+                header[key.lower()] = value.strip()
+    return header
+
+
+def write_labels(
+    path: str | Path, objects: Iterable[DotaObject], header: Mapping[str, str] | None = None
+) -> None:
+    """Write a label file, coordinates to a ten-thousandth of a pixel.
+
+    Args:
+        path: of the file.
+        objects: a line each.
+        header: as `read_header` returns it; a line each above the objects.
+    """
+    lines = [f"{key}:{value}\n" for key, value in (header or {}).items()]
     for item in objects:
         numbers = " ".join(format_number(value) for value in item.corners.ravel())
         lines.append(f"{numbers} {item.name} {item.difficult}\n")

@@ -52,9 +52,8 @@ def draw_detections(
     """
     corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
     short_sides = _short_sides(corners)
-    thickest = max(1, round(min(bgr.shape[:2]) / 900))
-    strokes = np.clip(short_sides // SIDE_PER_STROKE, 1, thickest).astype(int)  # [N]
-    points = np.round(corners * 2**SUBPIXEL_BITS).astype(np.int32)  # [N, 4, 2]
+    strokes = _strokes(bgr, short_sides)
+    points = _to_subpixels(corners)
     pairs = set(zip(np.asarray(labels).tolist(), strokes.tolist(), strict=True))
     for label, stroke in sorted(pairs):
         outlines = list(points[(labels == label) & (strokes == stroke)])
@@ -62,6 +61,26 @@ def draw_detections(
     if scores is not None:
         _write_scores(bgr, corners, labels, scores, strokes, short_sides)
     _draw_legend(bgr, labels, class_names)
+    return bgr
+
+
+def mark_first_corners(bgr: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Show the order of corners: a white dot on corner 1, a white line from there to corner 2.
+
+    Args:
+        bgr: drawn on in place, after `draw_detections`.
+        corners: (N, 4, 2) pixels.
+
+    Returns:
+        the same array.
+    """
+    corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
+    strokes = _strokes(bgr, _short_sides(corners))
+    for points, stroke in zip(_to_subpixels(corners), strokes.tolist(), strict=True):
+        cv2.polylines(bgr, [points[:2]], False, WHITE, stroke, cv2.LINE_AA, SUBPIXEL_BITS)
+        for radius, color in ((stroke + 2, BLACK), (stroke + 1, WHITE)):
+            center = (int(points[0, 0]), int(points[0, 1]))
+            cv2.circle(bgr, center, radius << SUBPIXEL_BITS, color, -1, cv2.LINE_AA, SUBPIXEL_BITS)
     return bgr
 
 
@@ -140,6 +159,17 @@ def _shrink(picture: np.ndarray, side: int) -> np.ndarray:
     factor = min(side / max(picture.shape[:2]), 1.0)
     size = (max(round(picture.shape[1] * factor), 1), max(round(picture.shape[0] * factor), 1))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _strokes(bgr: np.ndarray, short_sides: np.ndarray) -> np.ndarray:
+    """Return how thick objects (N,) are outlined, pixels."""
+    thickest = max(1, round(min(bgr.shape[:2]) / 900))
+    return np.clip(short_sides // SIDE_PER_STROKE, 1, thickest).astype(int)
+
+
+def _to_subpixels(corners: np.ndarray) -> np.ndarray:
+    """Return corners (N, 4, 2) as OpenCV draws them."""
+    return np.round(corners * 2**SUBPIXEL_BITS).astype(np.int32)
 
 
 def _short_sides(corners: np.ndarray) -> np.ndarray:

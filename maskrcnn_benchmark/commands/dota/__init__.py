@@ -18,6 +18,8 @@ from maskrcnn_benchmark.utils.command_line import run_tool
 # Each command is a module of this folder with its description, add_arguments(parser) and run(args).
 COMMANDS = {
     "toy": "draw aerial-like scenes with exact oriented labels",
+    "convert": "labels from one format to another: DOTA, YOLO-OBB, COCO, labelme, ...",
+    "draw": "pictures of labels, with the order of corners",
     "split": "cut images and labels into overlapping tiles",
     "evaluate": "average precision of DOTA result files",
     "compare": "whether two results differ by more than noise",
