@@ -3,6 +3,8 @@
 import os
 import resource
 import struct
+import subprocess
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -158,6 +160,13 @@ def test_pillows_guard_returns_after_the_last_of_several_threads(tmp_path, monke
 def test_an_image_is_converted_in_strips_of_bounded_size(tmp_path, monkeypatch):
     monkeypatch.setattr(image_io, "STRIP_PIXELS", 2 * WIDTH + 3)  # two rows at a time
     np.testing.assert_array_equal(read_image(save_pil(tmp_path / "a.png", NOISE_RGB)), NOISE_BGR)
+    deep = RNG.integers(0, 65536, (HEIGHT, WIDTH, 3), dtype=np.uint16)
+    for pixels in (deep, deep[..., 0]):  # colour by OpenCV, grey by Pillow
+        cv2.imwrite(str(tmp_path / "deep.png"), pixels)
+        expected = np.round(pixels.reshape(HEIGHT, WIDTH, -1) / 257)
+        np.testing.assert_array_equal(
+            read_image(tmp_path / "deep.png"), np.broadcast_to(expected, (HEIGHT, WIDTH, 3))
+        )
     monkeypatch.setattr(image_io, "STRIP_PIXELS", 1)
     np.testing.assert_array_equal(to_bgr(Image.fromarray(NOISE_RGB)), NOISE_BGR)
 
@@ -340,3 +349,25 @@ def test_fault_arrays_without_pixels_went_on(shape):
         to_bgr(np.zeros(shape, np.uint8))
     with pytest.raises(ValueError, match="expected an image with pixels, got none"):
         to_bgr(Image.new("RGB", (0, 5)))
+
+
+MEMORY_OF_READING = """
+import resource, sys
+from maskrcnn_benchmark.images.image_io import read_image
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read_image(sys.argv[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "bytes_per_pixel"), [(np.uint8, 7), (np.uint16, 12)], ids=["8 bits", "16 bits"]
+)
+def test_fault_reading_took_up_to_33_bytes_per_pixel(tmp_path, dtype, bytes_per_pixel):
+    side, path = 3500, str(tmp_path / "a.png")
+    cv2.imwrite(path, np.ones((side, side, 3), dtype), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    command = [sys.executable, "-c", MEMORY_OF_READING, path]
+    kilobytes = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    # 4 million pixels are worked on at a time, with 11 bytes each and more for the allocator
+    assert kilobytes * 1024 < side * side * bytes_per_pixel + 90e6

@@ -53,8 +53,8 @@ _C.INPUT.DIAGONAL_FLIP_PROB_TRAIN = 0.0
 _C.INPUT.HORIZONTAL_FLIP_PROB_TRAIN = 0.5  # probability of a left-right flip in training
 # greatest random shift of the hue in training, share of the colour circle, at most 0.5; 0: none
 _C.INPUT.HUE = 0.0
-# an image file of more pixels is refused before it is decoded; decoded, a pixel takes 3 bytes, and
-# up to 7 while the file is read
+# an image file of more pixels is refused before it is decoded; a pixel takes 3 bytes, and up to 7
+# while the file is read (12 with 16 bits a channel)
 _C.INPUT.MAX_PIXELS = 2**30
 # greatest long side after resizing in evaluation and prediction, pixels; prevails over
 # MIN_SIZE_TEST
