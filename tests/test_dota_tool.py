@@ -123,3 +123,11 @@ def test_split_refuses_more_pixels_than_it_is_allowed(run, tmp_path, limit, stat
     end, _, err = run("split", tmp_path / "set", tmp_path / "tiles", "--max-pixels", limit)
     set_max_pixels(MAX_PIXELS)
     assert end == status and ("a.png: 60 x 50 pixels" in err) == (status != 0)
+
+
+@pytest.mark.parametrize("value", ["nan", "-0.1", "1.5", "inf"])
+def test_fault_impossible_overlaps_were_evaluated_at(run, value):
+    status, _, err = run(
+        *("evaluate", "--labels", "a", "--detections", "b", "--task", 1, "--iou", value)
+    )
+    assert status == 2 and f"--iou: expected a number from 0 to 1, got '{value}'" in err

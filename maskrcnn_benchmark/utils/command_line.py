@@ -56,7 +56,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def score(text: str) -> float:
-    """Read a score from 0 to 1, such as 0.3; a type for argparse."""
+    """Read a score or an overlap from 0 to 1, such as 0.3; a type for argparse."""
     try:
         value = float(text)
     except ValueError:
@@ -65,7 +65,7 @@ def score(text: str) -> float:
         return value
     wanted = value / 100 if 1 < value <= 100 else 0.3  # 30 means 30 per cent
     raise argparse.ArgumentTypeError(
-        f"expected a score from 0 to 1, got {text!r}: write {wanted:g}"
+        f"expected a number from 0 to 1, got {text!r}: write {wanted:g}"
     )
 
 

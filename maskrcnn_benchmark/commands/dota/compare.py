@@ -18,6 +18,7 @@ from maskrcnn_benchmark.dota.overlaps import find_overlaps
 from maskrcnn_benchmark.dota.submission import task_of
 from maskrcnn_benchmark.dota.submission_check import read_image_list
 from maskrcnn_benchmark.utils.atomic_write import write_text
+from maskrcnn_benchmark.utils.command_line import score
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", type=int, choices=(1, 2), help="1 (oriented) or 2 (default: that of the files)"
     )
-    parser.add_argument("--iou", type=float, default=0.5, help="must be exceeded (0.5)")
+    parser.add_argument("--iou", type=score, default=0.5, help="must be exceeded (0.5)")
     parser.add_argument("--metric", choices=METRICS, default="voc07")
     parser.add_argument(
         "--images", type=Path, metavar="LIST", help="file of image names (all that have labels)"
