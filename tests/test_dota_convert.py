@@ -233,6 +233,8 @@ def test_the_command_converts_and_draws(run, folder, tmp_path):
     assert_same(labels_of(tmp_path / "2"), labels_of(folder))
     status, _, err = run("draw", out, "--from", "coco", "--out", tmp_path / "3")
     assert status == 2 and "found no labelled image to draw" in err
+    status, _, err = run("draw", folder, "--images", 0)
+    assert status == 2 and "expected at least 1 image to draw, got 0" in err
     status, _, err = run("convert", folder, tmp_path / "2", "--from", "dota", "--to", "coco")
     assert status == 2 and "expected a new or empty folder" in err
 

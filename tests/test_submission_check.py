@@ -96,6 +96,12 @@ def test_boxes_of_task_2(tmp_path, box, rules):
     assert [finding.rule for finding in check_submission(folder, None, SIZES)] == rules
 
 
+def test_names_with_spaces_are_read_as_result_files_write_them(tmp_path):
+    folder = results(tmp_path / "results", [*SHIPS, f"my%20scene 0.5 {BOX}"])
+    (tmp_path / "list.txt").write_text("my%20scene.png\n" + "\n".join(SIZES))
+    assert check_submission(folder, 1, read_image_list(tmp_path / "list.txt")) == []
+
+
 @pytest.mark.parametrize("rows", [9, 10])
 def test_scores_all_alike(tmp_path, rows):
     folder = results(tmp_path / "results", [f"{name} 1.0 {BOX}" for name in SIZES] * 4)

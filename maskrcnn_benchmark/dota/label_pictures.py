@@ -35,8 +35,10 @@ def draw_labels(
         the pictures' paths.
 
     Raises:
-        FileNotFoundError, ValueError: as reading the labels does; or no image was found.
+        FileNotFoundError, ValueError: as reading the labels does; no image was found, or none wanted.
     """
+    if count < 1:
+        raise ValueError(f"expected at least 1 image to draw, got {count}")
     out = Path(out)
     paths: list[Path] = []
     colors: dict[str, int] = {}  # the same class has the same colour in all pictures

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from maskrcnn_benchmark.dota.annotations import crosswise
 from maskrcnn_benchmark.dota.classes import class_names
 from maskrcnn_benchmark.dota.detections import LEAST_AREA
+from maskrcnn_benchmark.dota.result_names import read_name
 from maskrcnn_benchmark.dota.submission import COORDINATES
 from maskrcnn_benchmark.dota.tiles import parse_tile_name
 from maskrcnn_benchmark.images.files import IMAGE_SUFFIXES, list_images
@@ -134,7 +135,7 @@ def read_image_list(path: str | Path) -> dict[str, tuple[int, int] | None]:
                 f"{line.strip()!r}"
             )
         if fields:
-            name = Path(fields[0])
+            name = Path(read_name(fields[0]))
             stem = name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name
             sizes[stem] = (int(fields[1]), int(fields[2])) if len(fields) == 3 else None
     if not sizes:
@@ -177,7 +178,7 @@ def check_submission(
         if match is None:
             found.add("stranger", [entry])
             continue
-        files[int(match["task"])][match["name"]] = entry
+        files[int(match["task"])][read_name(match["name"])] = entry
         if len(name.parts) > 1:
             found.add("folders", [entry])
     if task is None:
@@ -267,7 +268,7 @@ def _parse(
             row = []
         if len(row) == count:
             numbers.append(number)
-            names.append(name)
+            names.append(read_name(name))
             values.extend(row)
         else:
             found.add("malformed", [f"{entry}:{number}: {line!r}"])

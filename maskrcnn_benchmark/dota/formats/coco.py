@@ -23,6 +23,8 @@ import torch
 from maskrcnn_benchmark.dota.annotations import DotaObject, stack_corners
 from maskrcnn_benchmark.dota.formats.documents import Entry, read_json
 from maskrcnn_benchmark.dota.formats.labelled_image import (
+    HEADER,
+    OUTLINES,
     LabelledImage,
     Losses,
     Source,
@@ -34,7 +36,6 @@ from maskrcnn_benchmark.structures.oriented_boxes import signed_areas
 
 FILE = "annotations.json"
 DECIMALS = 4
-HEADER = ("imagesource", "gsd")
 
 
 def class_names(source: Source) -> list[str]:
@@ -62,7 +63,7 @@ def read(source: Source) -> Iterator[LabelledImage]:
         name = PurePosixPath(image["file_name"].string().replace("\\", "/")).stem
         size = image_size(files.get(name), image.size("width", "height"), image.place)
         found = [_read_object(entry, names, name, source.losses) for entry in annotations[image_id]]
-        header = {key: str(image[key].value) for key in HEADER if image.get(key)}
+        header = image.texts(HEADER)
         objects = [item for item in found if item is not None]
         yield LabelledImage(name, files.get(name), size, objects, header)
 
@@ -133,7 +134,7 @@ def _read_object(
     if category not in names:
         raise ValueError(f"{entry.place}.category_id: no category has the id {category}")
     difficult = entry.get("difficult")
-    flag = 0 if difficult is None else int(difficult.number())
+    flag = 0 if difficult is None else difficult.flag()
     return DotaObject(_read_corners(entry, image, losses), names[category], flag)
 
 
@@ -150,7 +151,7 @@ def _read_corners(entry: Entry, image: str, losses: Losses) -> np.ndarray:
             points = points[:4]
         if len(parts) == 1 and len(points) == 4:
             return points
-        losses.add("outlines of other than 4 corners: the smallest rectangle around", image)
+        losses.add(OUTLINES, image)
         return smallest_rectangle(points)
     box = [value.number() for value in entry["bbox"]]
     if len(box) != 4:

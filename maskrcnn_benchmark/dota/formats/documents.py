@@ -2,10 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+GREATEST = 1e9  # of numbers: no pixel, size or id is beyond
 
 
 class Entry:
@@ -40,11 +42,15 @@ class Entry:
         return None if value is None else Entry(value, self._place_of(key))
 
     def number(self) -> float:
-        """Return a finite number."""
-        usable = isinstance(self.value, int | float) and not isinstance(self.value, bool)
-        if not usable or not math.isfinite(self.value):
-            raise ValueError(f"{self.place}: expected a number, got {_shorten(self.value)}")
-        return float(self.value)
+        """Return a finite number, up to GREATEST."""
+        if isinstance(self.value, int | float) and not isinstance(self.value, bool):
+            if abs(self.value) <= GREATEST:
+                return float(self.value)
+        raise ValueError(f"{self.place}: expected a number, got {_shorten(self.value)}")
+
+    def flag(self) -> int:
+        """Return a difficult flag; see `checked_flag`."""
+        return checked_flag(self.number(), self.place)
 
     def string(self) -> str:
         """Return a text that is not empty."""
@@ -64,6 +70,10 @@ class Entry:
         if any(len(point) != 2 for point in points):
             raise ValueError(f"{self.place}: expected a list of [x, y], got {_shorten(self.value)}")
         return points
+
+    def texts(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return what an object has at some keys, as text."""
+        return {key: str(self[key].value) for key in keys if self.get(key)}
 
     def size(self, width_key: str, height_key: str) -> tuple[int, int] | None:
         """Return what an object says of an image's width and height; None: nothing."""
@@ -93,6 +103,17 @@ def checked_size(width: float, height: float, place: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def checked_flag(value: float, place: str) -> int:
+    """Return a difficult flag, 0 or more, as an integer.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value < 0 or value % 1:
+        raise ValueError(f"{place}: expected a difficult flag 0, 1 or 2, got {value:g}")
+    return int(value)
+
+
 def read_json(path: Path) -> Entry:
     """Read a JSON file.
 
@@ -103,7 +124,7 @@ def read_json(path: Path) -> Entry:
         return Entry(json.loads(path.read_text(encoding="utf-8-sig")), str(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: expected JSON: {error.msg}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8; a number of 5,000 digits; too deep
         raise ValueError(f"{path}: expected JSON: {error}") from None
 
 
@@ -143,13 +164,13 @@ def xml_text(parent: ElementTree.Element, key: str, place: str) -> str:
 
 
 def xml_number(parent: ElementTree.Element, key: str, place: str) -> float:
-    """Return the finite number in an element below another; errors as in `xml_text`."""
+    """Return the number in an element below another; errors as in `xml_text`."""
     text = xml_text(parent, key, place)
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= GREATEST:
         raise ValueError(f"{place}/{key}: expected a number, got {text!r}")
     return value
 

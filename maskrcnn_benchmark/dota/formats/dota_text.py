@@ -17,6 +17,7 @@ from pathlib import Path
 from maskrcnn_benchmark.dota.annotations import read_header, read_labels, write_labels
 from maskrcnn_benchmark.dota.folders import read_folder
 from maskrcnn_benchmark.dota.formats.labelled_image import (
+    NO_IMAGE,
     LabelledImage,
     Losses,
     Source,
@@ -37,6 +38,9 @@ def read(source: Source) -> Iterator[LabelledImage]:
     folder = read_folder(source.path, source.version, lambda message: None)
     if folder.label_folder is None:
         raise FileNotFoundError(f"{source.path}: expected a folder labelTxt/ in it")
+    for path in sorted(folder.label_folder.glob("[!.]*.txt")):
+        if path.stem not in folder.images:
+            source.losses.add(NO_IMAGE, path.stem)
     for name, image in folder.images.items():
         labels = folder.label_files.get(name)
         if labels is None:

@@ -11,6 +11,14 @@ from maskrcnn_benchmark.dota.annotations import DotaObject
 from maskrcnn_benchmark.images.files import IMAGE_SUFFIXES, by_stem
 from maskrcnn_benchmark.images.image_io import read_image_size
 
+HEADER = ("imagesource", "gsd")  # what DOTA's label files may say of an image
+
+# losses that several formats have in common
+HEADER_LOST = "imagesource and gsd are lost"
+FLAG_CUT = "difficult flags 2 became 1"
+NO_IMAGE = "label files without an image are left out"
+OUTLINES = "outlines of other than 4 corners: the smallest rectangle around"
+
 
 @dataclass
 class LabelledImage:
@@ -21,7 +29,7 @@ class LabelledImage:
         file: None where it was not found.
         size: (width, height), pixels.
         objects: corners are edges in pixels, as in dota/annotations.py.
-        header: what DOTA's label files say of the image: "imagesource" and "gsd".
+        header: "imagesource" and "gsd", as far as they are known.
     """
 
     name: str

@@ -20,6 +20,9 @@ import numpy as np
 from maskrcnn_benchmark.dota.annotations import DotaObject
 from maskrcnn_benchmark.dota.formats.documents import Entry, read_json
 from maskrcnn_benchmark.dota.formats.labelled_image import (
+    FLAG_CUT,
+    HEADER,
+    OUTLINES,
     LabelledImage,
     Losses,
     Source,
@@ -28,7 +31,6 @@ from maskrcnn_benchmark.dota.formats.labelled_image import (
 )
 from maskrcnn_benchmark.dota.formats.rectangles import smallest_rectangle, upright_corners
 
-HEADER = ("imagesource", "gsd")
 POLYGONS = ("polygon", "rotation", "oriented_rectangle")
 
 
@@ -47,7 +49,7 @@ def read(source: Source) -> Iterator[LabelledImage]:
         file = files.get(PurePosixPath(named).stem, files.get(path.stem))
         found = [_read_shape(shape, path.stem, source.losses) for shape in document["shapes"]]
         objects = [item for item in found if item is not None]
-        header = {key: str(document[key].value) for key in HEADER if document.get(key)}
+        header = document.texts(HEADER)
         size = image_size(file, stated, str(path))
         yield LabelledImage(path.stem, file, size, objects, header)
 
@@ -59,7 +61,7 @@ def write(
     for item in images:
         link_image(item.file, folder)
         cut = sum(each.difficult > 1 for each in item.objects)
-        losses.add("difficult flags 2 became 1", item.name, cut)
+        losses.add(FLAG_CUT, item.name, cut)
         content: dict[str, object] = {
             "version": "5.0.0",
             "flags": {},
@@ -104,5 +106,5 @@ def _read_corners(entry: Entry, kind: str, image: str, losses: Losses) -> np.nda
         return upright_corners(*points.min(axis=0), *points.max(axis=0))
     if kind != "polygon" or len(points) < 3:
         raise ValueError(f"{entry.place}: expected the points of a {kind}, got {len(points)}")
-    losses.add("outlines of other than 4 corners: the smallest rectangle around", image)
+    losses.add(OUTLINES, image)
     return smallest_rectangle(points)

@@ -28,6 +28,8 @@ import numpy as np
 from maskrcnn_benchmark.dota.annotations import DotaObject
 from maskrcnn_benchmark.dota.formats.documents import Entry, read_json
 from maskrcnn_benchmark.dota.formats.labelled_image import (
+    HEADER,
+    OUTLINES,
     LabelledImage,
     Losses,
     Source,
@@ -43,7 +45,6 @@ from maskrcnn_benchmark.dota.formats.rectangles import (
 from maskrcnn_benchmark.images.files import IMAGE_SUFFIXES
 
 FILE, CONFIG = "labelstudio.json", "label_config.xml"
-HEADER = ("imagesource", "gsd")
 UPLOADED = re.compile(r"[0-9a-f]{8}-(?P<name>.+)")
 DIFFICULT = re.compile(r"difficult (?P<flag>\d)")
 
@@ -65,8 +66,7 @@ def read(source: Source) -> Iterator[LabelledImage]:
             regions = [entry for entry in result if _is_region(entry, name, source.losses)]
             size = image_size(files.get(name), _stated_size(task, result), task.place)
             objects = [_read_region(entry, name, size, source.losses) for entry in regions]
-            data = task["data"]
-            header = {key: str(data[key].value) for key in HEADER if data.get(key)}
+            header = task["data"].texts(HEADER)
             yield LabelledImage(name, files.get(name), size, objects, header)
 
 
@@ -157,7 +157,7 @@ def _read_corners(
             return points
         if len(points) < 3:
             raise ValueError(f"{value.place}.points: expected corners, got {len(points)}")
-        losses.add("outlines of other than 4 corners: the smallest rectangle around", name)
+        losses.add(OUTLINES, name)
         return smallest_rectangle(points)
     x, y, w, h = (value[key].number() for key in ("x", "y", "width", "height"))
     degrees = value["rotation"].number() if value.get("rotation") else 0.0

@@ -17,8 +17,16 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from maskrcnn_benchmark.dota.annotations import DotaObject
-from maskrcnn_benchmark.dota.formats.documents import checked_size, read_xml, xml_number, xml_text
+from maskrcnn_benchmark.dota.formats.documents import (
+    checked_flag,
+    checked_size,
+    read_xml,
+    xml_number,
+    xml_text,
+)
 from maskrcnn_benchmark.dota.formats.labelled_image import (
+    FLAG_CUT,
+    HEADER_LOST,
     LabelledImage,
     Losses,
     Source,
@@ -62,9 +70,9 @@ def write(
     """Write the images and an XML file beside each."""
     for item in images:
         link_image(item.file, folder)
-        losses.add("imagesource and gsd are lost", item.name, bool(item.header))
+        losses.add(HEADER_LOST, item.name, bool(item.header))
         cut = sum(each.difficult > 1 for each in item.objects)
-        losses.add("difficult flags 2 became 1", item.name, cut)
+        losses.add(FLAG_CUT, item.name, cut)
         others = sum(not is_rectangle(each.corners) for each in item.objects)
         losses.add("no rectangles, or not clockwise: the smallest one around", item.name, others)
         root = _to_xml(item)
@@ -92,7 +100,7 @@ def _read_object(element: ElementTree.Element, place: str) -> DotaObject:
         raise ValueError(f"{place}: expected robndbox or bndbox")
     difficult = 0
     if element.find("difficult") is not None:
-        difficult = int(xml_number(element, "difficult", place))
+        difficult = checked_flag(xml_number(element, "difficult", place), f"{place}/difficult")
     return DotaObject(corners, name, difficult)
 
 

@@ -19,6 +19,8 @@ import yaml
 
 from maskrcnn_benchmark.dota.annotations import DotaObject, stack_corners
 from maskrcnn_benchmark.dota.formats.labelled_image import (
+    HEADER_LOST,
+    NO_IMAGE,
     LabelledImage,
     Losses,
     Source,
@@ -47,7 +49,7 @@ def class_names(source: Source) -> list[str]:
             return _read_yaml_names(path)
     for path in (folder / "classes.txt" for folder in folders):
         if path.is_file():
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
             return [line.strip() for line in lines if line.strip()]
     raise FileNotFoundError(
         f"{source.path}: expected data.yaml with `names`, or classes.txt, for the classes' names"
@@ -67,7 +69,7 @@ def read(source: Source) -> Iterator[LabelledImage]:
     folder = source.path / "labels" if (source.path / "labels").is_dir() else source.path
     labels = by_stem(path for path in files_below(folder, (".txt",)) if path.name != "classes.txt")
     for name in sorted(set(labels) - set(images)):
-        source.losses.add("label files without an image are left out", name)
+        source.losses.add(NO_IMAGE, name)
     for name, image in images.items():
         size = image_size(image, None, str(image))
         objects = _read_file(labels[name], names, size) if name in labels else []
@@ -88,7 +90,7 @@ def write(
         losses.add("objects with corners moved to the image's border", item.name, int(moved.sum()))
         flags = sum(each.difficult != 0 for each in item.objects)
         losses.add("difficult flags are lost", item.name, flags)
-        losses.add("imagesource and gsd are lost", item.name, bool(item.header))
+        losses.add(HEADER_LOST, item.name, bool(item.header))
         lines = []
         for each, share in zip(item.objects, shares, strict=True):
             values = " ".join(format_number(value, DECIMALS) for value in share.ravel())
@@ -101,8 +103,8 @@ def write(
 
 def _read_yaml_names(path: Path) -> list[str]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig", errors="replace"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected YAML: {error}") from None
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, list):
@@ -128,7 +130,7 @@ def _read_file(path: Path, names: Sequence[str], size: tuple[int, int]) -> list[
                 f"{path}:{number}: expected a class's number and 8 coordinates in 0 ... 1, got "
                 f"{line.strip()!r}"
             )
-        if int(fields[0]) >= len(names):
+        if len(fields[0]) > 9 or int(fields[0]) >= len(names):
             raise ValueError(
                 f"{path}:{number}: class {fields[0]} has no name; data.yaml or classes.txt has "
                 f"{len(names)}, from 0"
