@@ -35,7 +35,7 @@ def draw_labels(
         the pictures' paths.
 
     Raises:
-        FileNotFoundError, ValueError: as reading the labels does; no image was found, or none wanted.
+        FileNotFoundError, ValueError: as reading the labels does; or there is no image to draw.
     """
     if count < 1:
         raise ValueError(f"expected at least 1 image to draw, got {count}")
