@@ -1,7 +1,6 @@
 """Converting a set: round trips over all formats, what is refused, what is drawn."""
 
 import json
-import sys
 from dataclasses import replace
 from itertools import product
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from made_data import make_dota_folder, rectangle
 
-from maskrcnn_benchmark.commands import dota
 from maskrcnn_benchmark.dota.annotations import DotaObject, stack_corners
 from maskrcnn_benchmark.dota.convert import convert_labels, order_classes
 from maskrcnn_benchmark.dota.formats import FORMATS, Source
@@ -198,23 +196,10 @@ def test_two_images_of_one_name(folder, tmp_path):
         convert_labels(Source(tmp_path / "coco"), "coco", tmp_path / "out", "dota")
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the tool in this process: (exit status, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dota.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            dota.run()
-        return end.value.code or 0, *capsys.readouterr()
-
-    return call
-
-
-def test_the_command_converts_and_draws(run, folder, tmp_path):
+def test_the_command_converts_and_draws(run_dota, folder, tmp_path):
     out = tmp_path / "coco"
     arguments = ("--from", "dota", "--to", "coco", "--draw", 2)
-    status, text, _ = run("convert", folder, out, *arguments)
+    status, text, _ = run_dota("convert", folder, out, *arguments)
     assert status == 0 and f"{out}: 3 images with labels" in text
     assert sorted(path.name for path in (out / "drawn").iterdir()) == [
         "P1_labels.jpg",
@@ -223,39 +208,41 @@ def test_the_command_converts_and_draws(run, folder, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     for image in (out / "images").iterdir():
         image.rename(tmp_path / "elsewhere" / image.name)
-    status, text, _ = run("convert", out, tmp_path / "1", "--from", "coco", "--to", "dota")
+    status, text, _ = run_dota("convert", out, tmp_path / "1", "--from", "coco", "--to", "dota")
     assert (
         status == 0 and "images not found (--image-folder)" in text and ": 3, first in P1" in text
     )
     images = ("--image-folder", tmp_path / "elsewhere")
-    status, text, _ = run("convert", out, tmp_path / "2", "--from", "coco", "--to", "dota", *images)
+    status, text, _ = run_dota(
+        "convert", out, tmp_path / "2", "--from", "coco", "--to", "dota", *images
+    )
     assert status == 0 and "not found" not in text
     assert_same(labels_of(tmp_path / "2"), labels_of(folder))
-    status, _, err = run("draw", out, "--from", "coco", "--out", tmp_path / "3")
+    status, _, err = run_dota("draw", out, "--from", "coco", "--out", tmp_path / "3")
     assert status == 2 and "found no labelled image to draw" in err
-    status, _, err = run("draw", folder, "--images", 0)
+    status, _, err = run_dota("draw", folder, "--images", 0)
     assert status == 2 and "expected at least 1 image to draw, got 0" in err
-    status, _, err = run("convert", folder, tmp_path / "2", "--from", "dota", "--to", "coco")
+    status, _, err = run_dota("convert", folder, tmp_path / "2", "--from", "dota", "--to", "coco")
     assert status == 2 and "expected a new or empty folder" in err
 
 
-def test_labels_of_several_versions(run, folder, tmp_path):
+def test_labels_of_several_versions(run_dota, folder, tmp_path):
     (folder / "labelTxt").rename(folder / "labelTxt-v1.0")
     make_dota_folder(folder, {"P1": (301, 203, [rectangle(9, 9, 20, 30)])}, "labelTxt-v1.5")
     arguments = ("convert", folder, tmp_path / "out", "--from", "dota", "--to", "labelme")
-    status, _, err = run(*arguments)
+    status, _, err = run_dota(*arguments)
     assert status == 2 and "labelTxt-v1.0, labelTxt-v1.5" in err
-    assert run(*arguments, "--dota-version", "1.5")[0] == 0
+    assert run_dota(*arguments, "--dota-version", "1.5")[0] == 0
     content = json.loads((tmp_path / "out" / "P1.json").read_text())
     assert [shape["points"][0] for shape in content["shapes"]] == [[9, 9]]
 
 
-def test_pictures_mark_the_first_corner(run, tmp_path):
+def test_pictures_mark_the_first_corner(run_dota, tmp_path):
     corners = np.array([[140, 80], [60, 80], [60, 30], [140, 30]], float)  # begins bottom right
     black = {"P1": (240, 130, [DotaObject(corners, "ship")])}
     folder = make_dota_folder(tmp_path / "made", black)
     cv2.imwrite(str(folder / "images" / "P1.png"), np.zeros((130, 240, 3), np.uint8))
-    status, text, _ = run("draw", folder, "--images", 9, "--out", tmp_path / "drawn")
+    status, text, _ = run_dota("draw", folder, "--images", 9, "--out", tmp_path / "drawn")
     assert status == 0 and "drawn: 1 pictures, the first is P1_labels.jpg" in text
     picture = read_image(tmp_path / "drawn" / "P1_labels.jpg").astype(int)
     assert np.abs(picture[80, 140] - WHITE).max() < 60  # the dot, wider than the line

@@ -199,34 +199,29 @@ def test_lists_of_images(tmp_path):
         read_image_list(tmp_path / "none")
 
 
-@pytest.fixture
-def run(run_dota):
-    return run_dota
-
-
-def test_submit_then_check(run, tmp_path):
+def test_submit_then_check(run_dota, tmp_path):
     folder, out = results(tmp_path / "results"), tmp_path / "new" / "Task1.zip"
     (tmp_path / "list.txt").write_text("P1 200 100\nP2.x__1\nP3\nP4\n")
     images = ("--images", tmp_path / "list.txt")
-    status, text, _ = run("submit", folder, out, "--task", 1, *images)
+    status, text, _ = run_dota("submit", folder, out, "--task", 1, *images)
     assert status == 0 and "warning: images without any result: 1" in text and "P4" in text
     with zipfile.ZipFile(out) as archive:
         assert archive.namelist() == sorted(f"Task1_{name}.txt" for name in DOTA_V1_0)
         assert archive.read("Task1_ship.txt") == (folder / "Task1_ship.txt").read_bytes()
-    assert run("check", out, *images)[:2] == (1, text[: text.index(str(out))])
+    assert run_dota("check", out, *images)[:2] == (1, text[: text.index(str(out))])
     (tmp_path / "list.txt").write_text("P1\nP2.x__1\nP3\n")
-    assert run("check", out, *images)[:2] == (0, f"{out}: nothing to mend found\n")
+    assert run_dota("check", out, *images)[:2] == (0, f"{out}: nothing to mend found\n")
     before = out.read_bytes()
-    status, _, err = run("submit", folder, out, "--task", 1, *images)
+    status, _, err = run_dota("submit", folder, out, "--task", 1, *images)
     assert status == 2 and "is there already" in err and out.read_bytes() == before
     assert [path.name for path in out.parent.iterdir()] == ["Task1.zip"]
 
 
-def test_what_would_score_zero_is_not_packed(run, tmp_path):
+def test_what_would_score_zero_is_not_packed(run_dota, tmp_path):
     folder = results(tmp_path / "results", [f"P1__1__0___{y} 0.5 {BOX}" for y in range(7)])
     (tmp_path / "list.txt").write_text("P1\n")
     arguments = ("--images", tmp_path / "list.txt", "--task", 1, "--show", 2)
-    status, text, _ = run("submit", folder, tmp_path / "a.zip", *arguments)
+    status, text, _ = run_dota("submit", folder, tmp_path / "a.zip", *arguments)
     assert status == 1 and not (tmp_path / "a.zip").exists()
     lines = [line.strip() for line in text.splitlines()]
     assert lines[0].startswith("fatal: results of tiles: 7 (")
@@ -236,7 +231,7 @@ def test_what_would_score_zero_is_not_packed(run, tmp_path):
         "... and 5 more",
     ]
     assert lines[-1].endswith("a.zip: not written, for it would score zero")
-    status, _, err = run("submit", tmp_path / "none", tmp_path / "a.zip", *arguments)
+    status, _, err = run_dota("submit", tmp_path / "none", tmp_path / "a.zip", *arguments)
     assert status == 2 and "none: no such folder of result files" in err
 
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,27 +47,26 @@ def convert_labels(
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ValueError(f"{destination}: expected a new or empty folder, found something in it")
     reader, writer = FORMATS[source_format], FORMATS[target_format]
-    found: dict[str, int] = {}  # objects by class
+    classes: set[str] = set()
     names: set[str] = set()
     for item in tqdm(reader.read(replace(source, losses=Losses())), "check", disable=None):
         if item.name in names:
             raise ValueError(f"{source.path}: has two images named {item.name}: rename one")
         names.add(item.name)
-        for each in item.objects:
-            found[each.name] = found.get(each.name, 0) + 1
+        classes.update(each.name for each in item.objects)
         source.losses.add(NOT_FOUND, item.name, item.file is None)
     if not names:
         raise ValueError(f"{source.path}: expected labelled images, found none")
     stated = reader.class_names(source) if reader.class_names else []
     with written_folder(destination) as part:
         images = tqdm(reader.read(source), "convert", len(names), disable=None, unit="image")
-        writer.write(part, images, order_classes(found, stated), source.losses)
+        writer.write(part, images, order_classes(classes, stated), source.losses)
     for line in source.losses.lines():
         report(line)
     return len(names)
 
 
-def order_classes(found: Iterable[str], stated: Iterable[str] = ()) -> list[str]:
+def order_classes(found: Collection[str], stated: Iterable[str] = ()) -> list[str]:
     """Put classes in order: as the source states them, else as DOTA does, else by name.
 
     Args:
@@ -86,7 +85,8 @@ def written_folder(path: Path) -> Iterator[Path]:
     Args:
         path: new, or an empty folder.
     """
-    part = path.absolute().with_name(f".{path.absolute().name[:60]}.{os.getpid()}.part")
+    path = path.absolute()
+    part = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
     part.mkdir(parents=True)
     try:
         yield part

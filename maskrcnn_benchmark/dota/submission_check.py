@@ -55,7 +55,7 @@ RULES = {
     "undetected": Rule("images without any result", "were all images of the list searched?"),
     "unknown class": Rule("files of unknown classes", "is --dota-version right?"),
     "stranger": Rule("files that hold no results", "leave them out"),
-    "outside": Rule("boxes whose centre lies off their image", "is the list of this image's size?"),
+    "outside": Rule("boxes whose centre lies off their image", "are the sizes right?"),
     "no area": Rule("boxes without area, or with least and greatest exchanged"),
     "crosswise": Rule("boxes whose sides cross", "write the corners in turn"),
     "alike": Rule("classes whose scores are all alike", "average precision lives on their order"),
