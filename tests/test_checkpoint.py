@@ -3,9 +3,11 @@ import logging
 import os
 import pickle
 import re
+import resource
 import subprocess
 import sys
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -317,6 +319,28 @@ def test_an_error_in_mid_write_leaves_the_previous_checkpoint(tmp_path):
         checkpointer.save("model", iteration=2, bad=lambda: None)
     assert checkpointer.load()["iteration"] == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model.pth"]
+
+
+@contextmanager
+def _small_files_only(limit: int):
+    """Fail writes beyond `limit` bytes of a file, as a full disk or a quota does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_fault_a_full_disk_is_not_told_with_the_files_name(tmp_path):
+    model = nn.Linear(100, 100)
+    checkpointer = Checkpointer(model, save_dir=str(tmp_path), save_to_disk=True)
+    checkpointer.save("model_0000001", iteration=1)
+    with _small_files_only(20_000), pytest.raises(OSError) as caught:
+        checkpointer.save("model_0000002", iteration=2)
+    assert f"{tmp_path}/model_0000002.pth cannot be written: is the disk full" in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model_0000001.pth"]
+    assert checkpointer.load()["iteration"] == 1
 
 
 @pytest.mark.parametrize("content", ["cut", b"", b"garbage", "list"])

@@ -148,6 +148,26 @@ def test_run_test_goes_through_all_sets(tmp_path, monkeypatch):
     assert seen[-1][1]["output_folder"] is None
 
 
+def test_fault_two_evaluations_wrote_to_one_folder(tmp_path, monkeypatch):
+    """Refused before the work; without a folder for results there is nothing to mix."""
+    began, asked = [], []
+
+    def refuse(folder):
+        asked.append(folder)
+        raise OSError(f"{folder} is in use")
+
+    monkeypatch.setattr(inference_module, "inference", lambda *_, **__: began.append(1))
+    monkeypatch.setattr(inference_module, "make_data_loader", lambda *_, **__: ["first"])
+    monkeypatch.setattr(inference_module, "lock_folder", refuse)
+    cfg = default_cfg.clone()
+    cfg.DATASETS.TEST, cfg.OUTPUT_DIR = ("coco_2014_minival",), str(tmp_path)
+    with pytest.raises(OSError, match="inference is in use"):
+        run_test(cfg, Echo(), distributed=False)
+    assert asked == [str(tmp_path / "inference")] and not began
+    run_test(cfg, Echo(), distributed=False, output_dir="")
+    assert len(asked) == len(began) == 1
+
+
 def test_retinanet_is_evaluated_by_boxes_though_the_settings_ask_for_masks():
     cfg = default_cfg.clone()
     cfg.MODEL.MASK_ON = True

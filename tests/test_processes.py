@@ -1,10 +1,16 @@
 """How a run starts: device, precision, log, seeds."""
 
 import logging
+import os
+import subprocess
+import sys
+from datetime import timedelta
 
 import pytest
 import torch
+import torch.distributed as dist
 
+from maskrcnn_benchmark.utils import processes
 from maskrcnn_benchmark.utils.processes import start_run, take_device
 
 
@@ -103,3 +109,37 @@ def test_tf32_only_where_it_is_asked_for(config_file, dtype, allowed):
 def test_an_unknown_precision_is_told_before_the_work(config_file):
     with pytest.raises(ValueError, match="DTYPE must be one of float32, tf32.*got 'half'"):
         start_run(config_file, ["DTYPE", "half", "MODEL.DEVICE", "cpu"], 0, log_to_file=False)
+
+
+def test_fault_training_without_an_output_folder(config_file):
+    """It wrote to the current folder, or nothing at all."""
+    with pytest.raises(ValueError, match="OUTPUT_DIR is ''"):
+        start_run(config_file, ["OUTPUT_DIR", "", "MODEL.DEVICE", "cpu"], 0, log_to_file=True)
+
+
+def test_the_time_out_of_steps_is_the_one_that_is_set(config_file, monkeypatch):
+    """A stopped process ends the run after it; PyTorch's own differ between back ends."""
+    given = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(dist, "init_process_group", lambda *a, **k: given.append((a, k)))
+    opts = ["MODEL.DEVICE", "cpu", "SOLVER.STEP_TIMEOUT", "7"]
+    start_run(config_file, opts, 0, log_to_file=False)
+    assert given == [(("gloo",), {"timeout": timedelta(minutes=7)})]
+    with pytest.raises(ValueError, match="STEP_TIMEOUT must be above 0 minutes, got 0"):
+        start_run(config_file, [*opts[:-1], "0"], 0, log_to_file=False)
+
+
+def test_fault_a_second_run_wrote_to_the_folder_of_the_first(config_file, tmp_path, monkeypatch):
+    opts = ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "out")]
+    code = "from maskrcnn_benchmark.utils.folder_lock import lock_folder; import sys; "
+    code += "lock = lock_folder(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as first:
+        first.stdout.readline()
+        with pytest.raises(OSError, match=f"out is in use by process {first.pid}"):
+            start_run(config_file, opts, 0, log_to_file=True)
+        assert not (tmp_path / "out" / "log.txt").exists()
+        start_run(config_file, opts, 0, log_to_file=False)  # evaluation beside training
+        monkeypatch.setattr(processes, "is_main_process", lambda: False)
+        start_run(config_file, opts, 0, log_to_file=True)  # the other ranks follow rank 0

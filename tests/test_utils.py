@@ -1,7 +1,9 @@
 """The small helpers: imports, env, timer, cv2_util, miscellaneous, model_zoo, collect_env."""
 
+import errno
 import hashlib
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -9,9 +11,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from maskrcnn_benchmark.config import cfg
-from maskrcnn_benchmark.utils import env, miscellaneous, model_zoo, timer
+from maskrcnn_benchmark.utils import (
+    atomic_write,
+    env,
+    miscellaneous,
+    model_zoo,
+    timer,
+    training_log,
+)
 from maskrcnn_benchmark.utils.collect_env import collect_env_info
 from maskrcnn_benchmark.utils.cv2_util import findContours
 from maskrcnn_benchmark.utils.imports import import_file
@@ -81,6 +91,37 @@ def test_save_labels_and_config(tmp_path):
     read = cfg.clone()
     read.merge_from_file(str(path))
     assert read == changed and read.SOLVER.BASE_LR == 0.125
+
+
+def test_fault_a_full_disk_has_no_name(tmp_path):
+    """The system's error of a write says nothing but "No space left on device"."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    path = tmp_path / "config.yml"
+    path.write_text("the one before")
+    with pytest.raises(OSError, match=rf"No space left on device: '{path}'"):
+        with atomic_write.written_whole(path) as part:
+            part.write_text("half")
+            raise full
+    assert [p.name for p in tmp_path.iterdir()] == ["config.yml"]
+    assert path.read_text() == "the one before"
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "events.out.tfevents…"])
+def test_fault_a_full_disk_stops_training_without_a_files_name(tmp_path, monkeypatch, file):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = training_log.TrainingLog(str(tmp_path), 0, 2, torch.device("cpu"), enabled=True)
+    if file == "metrics.jsonl":
+        lines = SimpleNamespace(write=fail, name=str(tmp_path / file), close=log._lines.close)
+        monkeypatch.setattr(log, "_lines", lines)
+    else:
+        writer = SimpleNamespace(add_scalar=fail, log_dir=str(tmp_path), close=lambda: None)
+        monkeypatch.setattr(log, "_tensorboard", writer)
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path / file}'"):
+        with log:
+            log.add_iteration(2, {"loss": 1.0}, 0.1)
+            log.add_evaluation(2, {"test/AP": 0.5})
 
 
 def test_cache_url_downloads_once_and_checks_the_hash(tmp_path, monkeypatch):

@@ -2,8 +2,8 @@
 
 The keys and values of the original are unchanged. New are MODEL.CROWD, MODEL.ORIENTED, DOTA,
 MODEL.CHANNELS_LAST, MODEL.CHECKPOINT_BODY, SOLVER.ACCUMULATE, SOLVER.CLIP_GRADIENT, SOLVER.EMA,
-SOLVER.SEED, INPUT.DIAGONAL_FLIP_PROB_TRAIN and INPUT.ROTATE_…. A tuple stays a tuple, a list a
-list: yacs compares types when a file is merged.
+SOLVER.SEED, SOLVER.STEP_TIMEOUT, INPUT.DIAGONAL_FLIP_PROB_TRAIN and INPUT.ROTATE_…. A tuple stays a
+tuple, a list a list: yacs compares types when a file is merged.
 """
 
 import os
@@ -344,6 +344,9 @@ _C.SOLVER.GAMMA = 0.1  # the learning rate is multiplied by this at each of STEP
 _C.SOLVER.IMS_PER_BATCH = 16  # images per iteration, over all processes
 _C.SOLVER.MAX_ITER = 40000  # training ends after this many iterations
 _C.SOLVER.MOMENTUM = 0.9  # momentum of SGD
+# minutes that a process of several waits for the others in a training step before the run ends with
+# an error; while one evaluates or saves, the others wait for 24 hours
+_C.SOLVER.STEP_TIMEOUT = 30
 _C.SOLVER.STEPS = (30000,)  # iterations at which the learning rate falls
 _C.SOLVER.TEST_PERIOD = 0  # iterations from one evaluation during training to the next; 0: none
 _C.SOLVER.WARMUP_FACTOR = 1.0 / 3  # first learning rate / BASE_LR

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -15,15 +16,16 @@ from maskrcnn_benchmark.data.datasets import DotaDataset
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate
 from maskrcnn_benchmark.data.datasets.evaluation.dota import to_source_frame
 from maskrcnn_benchmark.engine.bbox_aug import BBoxAug, im_detect_bbox_aug, make_bbox_aug
-from maskrcnn_benchmark.utils.atomic_write import written_whole
 from maskrcnn_benchmark.utils.comm import (
     all_gather,
     get_world_size,
     is_main_process,
     synchronize,
 )
+from maskrcnn_benchmark.utils.folder_lock import lock_folder
 from maskrcnn_benchmark.utils.precision import autocast
 from maskrcnn_benchmark.utils.progress import Progress
+from maskrcnn_benchmark.utils.weights_file import write_weights_file
 
 _NAMES_SHOWN = 5
 
@@ -127,8 +129,7 @@ def inference(
     if predictions is None:
         return None
     if output_folder and not is_dota:
-        with written_whole(os.path.join(output_folder, "predictions.pth")) as part:
-            torch.save(predictions, part)
+        write_weights_file(predictions, os.path.join(output_folder, "predictions.pth"))
     return evaluate(
         dataset=dataset,
         predictions=predictions,
@@ -151,32 +152,38 @@ def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> di
 
     Returns:
         folder name of the set -> its evaluation's result (None but on the main process).
+
+    Raises:
+        OSError: another process is writing results to `output_dir/inference`.
     """
     output_dir = cfg.OUTPUT_DIR if output_dir is None else output_dir
     loaders = make_data_loader(cfg, is_train=False, is_distributed=distributed)
     results = {}
-    names = cfg.DATASETS.TEST
-    for name, folder_name, loader in zip(names, dataset_folder_names(names), loaders, strict=True):
-        folder = None
-        if output_dir:
-            folder = os.path.join(output_dir, "inference", folder_name)
-            os.makedirs(folder, exist_ok=True)
-        results[folder_name] = inference(
-            getattr(model, "module", model),
-            loader,
-            dataset_name=name,
-            iou_types=_iou_types(cfg),
-            box_only=cfg.MODEL.RPN_ONLY and not cfg.MODEL.RETINANET_ON,
-            bbox_aug=make_bbox_aug(cfg) if cfg.TEST.BBOX_AUG.ENABLED else False,
-            device=cfg.MODEL.DEVICE,
-            expected_results=cfg.TEST.EXPECTED_RESULTS,
-            expected_results_sigma_tol=cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL,
-            output_folder=folder,
-            dtype=cfg.DTYPE,
-        )
-        if folder and is_main_process():
-            logging.getLogger("maskrcnn_benchmark.inference").info("Results are in %s", folder)
-        synchronize()
+    names, folder_names = cfg.DATASETS.TEST, dataset_folder_names(cfg.DATASETS.TEST)
+    with ExitStack() as stack:
+        if output_dir and is_main_process():
+            stack.enter_context(lock_folder(os.path.join(output_dir, "inference")))
+        for name, folder_name, loader in zip(names, folder_names, loaders, strict=True):
+            folder = None
+            if output_dir:
+                folder = os.path.join(output_dir, "inference", folder_name)
+                os.makedirs(folder, exist_ok=True)
+            results[folder_name] = inference(
+                getattr(model, "module", model),
+                loader,
+                dataset_name=name,
+                iou_types=_iou_types(cfg),
+                box_only=cfg.MODEL.RPN_ONLY and not cfg.MODEL.RETINANET_ON,
+                bbox_aug=make_bbox_aug(cfg) if cfg.TEST.BBOX_AUG.ENABLED else False,
+                device=cfg.MODEL.DEVICE,
+                expected_results=cfg.TEST.EXPECTED_RESULTS,
+                expected_results_sigma_tol=cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL,
+                output_folder=folder,
+                dtype=cfg.DTYPE,
+            )
+            if folder and is_main_process():
+                logging.getLogger("maskrcnn_benchmark.inference").info("Results are in %s", folder)
+            synchronize()
     return results
 
 

@@ -22,13 +22,25 @@ def written_whole(path: str | os.PathLike, durable: bool = False) -> Iterator[Pa
     path = Path(path)
     part = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
     try:
-        yield part
-        if durable:
-            with open(part, "rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(part, path)
+        with naming(path):
+            yield part
+            if durable:
+                with open(part, "rb+") as file:
+                    os.fsync(file.fileno())
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Add the file's name to an error of writing (a full disk), to which the system gives none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 from maskrcnn_benchmark.utils.model_serialization import is_finite
 
 # where things lie, and what is without effect: not part of what is trained
-_PLACES = ("OUTPUT_DIR", "PATHS_CATALOG", "MODEL.WEIGHT", "AMP_VERBOSE")
+_PLACES = ("OUTPUT_DIR", "PATHS_CATALOG", "MODEL.WEIGHT", "AMP_VERBOSE", "SOLVER.STEP_TIMEOUT")
 _OF_GROUPS = {
     "momentum": "SOLVER.MOMENTUM",
     "weight_decay": "SOLVER.WEIGHT_DECAY and WEIGHT_DECAY_BIAS",

@@ -27,7 +27,7 @@ from maskrcnn_benchmark.utils.mmrotate_weights import is_mmrotate, load_mmrotate
 from maskrcnn_benchmark.utils.model_serialization import LoadReport, load_state_dict
 from maskrcnn_benchmark.utils.model_zoo import read_cached
 from maskrcnn_benchmark.utils.torchvision_weights import PREFIX, load_torchvision_format
-from maskrcnn_benchmark.utils.weights_file import read_weights_file
+from maskrcnn_benchmark.utils.weights_file import read_weights_file, write_weights_file
 
 _TAG = "last_checkpoint"
 _GLIDING_VERTEX = re.compile(r"\bpredictor\.(fix|ratio)_pred\.")  # parts that only it has
@@ -69,6 +69,9 @@ class Checkpointer:
         Args:
             kwargs: more to keep ("iteration"); only tensors, numbers, strings and containers of
                 these, since the file is read back without running code.
+
+        Raises:
+            OSError: it cannot be written, such as on a full disk; the previous one stays.
         """
         if not (self.save_dir and self.save_to_disk):
             return
@@ -81,8 +84,7 @@ class Checkpointer:
         self.logger.info("Saving checkpoint to %s", path)
         for leftover in Path(self.save_dir).glob(".*.pth.*.part"):  # of a run killed in mid-write
             leftover.unlink(missing_ok=True)
-        with written_whole(path, durable=True) as part:
-            torch.save(data | kwargs, part)
+        write_weights_file(data | kwargs, path, durable=True)
         self.tag_last_checkpoint(path)
 
     def load(self, f: str | None = None, use_latest: bool = True) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 # How long `synchronize` and `all_gather` wait for the slowest process: rank 0 evaluates alone, on a
-# big data set for hours, and NCCL's own time-out of 10 minutes would end the run.
+# big data set for hours, and SOLVER.STEP_TIMEOUT, that of training steps, would end the run.
 TIMEOUT = timedelta(hours=24)
 # Default group -> gloo group with that time-out. Held weakly, so that destroy_process_group ends
 # the threads of both: one that is still at work while Python shuts down aborts the process.

@@ -8,6 +8,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from .atomic_write import write_text
 from .comm import is_main_process
 
 
@@ -38,13 +39,11 @@ def save_labels(dataset_list: Iterable[Any], output_dir: str) -> None:
         labels.update(dataset.categories)
     if labels:
         path = os.path.join(output_dir, "labels.json")
-        with open(path, "w") as file:
-            json.dump(labels, file, indent=2)
+        write_text(path, json.dumps(labels, indent=2))
         logger.info("class names written to %s", path)
 
 
 def save_config(cfg: CfgNode, path: str) -> None:
     """Write the whole config as YAML, on rank 0."""
     if is_main_process():
-        with open(path, "w") as file:
-            file.write(cfg.dump())
+        write_text(path, cfg.dump())

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import IO
 
 import torch
 import torch.distributed as dist
@@ -10,10 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 from yacs.config import CfgNode
 
 from maskrcnn_benchmark.config.settings import load_config
-from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
+from maskrcnn_benchmark.utils.comm import get_rank, get_world_size, is_main_process
+from maskrcnn_benchmark.utils.folder_lock import lock_folder
 from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.precision import check_dtype, set_float32_precision
 from maskrcnn_benchmark.utils.random_state import seed_everything
+
+_locks: list[IO[str]] = []  # on the folders of this process's runs
 
 
 def start_run(config_file: str, opts: Sequence[str], local_rank: int, log_to_file: bool) -> CfgNode:
@@ -22,16 +27,24 @@ def start_run(config_file: str, opts: Sequence[str], local_rank: int, log_to_fil
     Args:
         config_file, opts: as load_config takes them.
         local_rank: this process's GPU among several processes, unless LOCAL_RANK is set.
-        log_to_file: write OUTPUT_DIR/log.txt too.
+        log_to_file: write OUTPUT_DIR/log.txt too, and lock OUTPUT_DIR until this process ends.
 
     Returns:
         the frozen settings; MODEL.DEVICE is as take_device returns it.
 
     Raises:
-        FileNotFoundError, ValueError: of load_config; an unknown DTYPE; a device that is not there.
+        FileNotFoundError, ValueError: of load_config; an unknown DTYPE; a device that is not there;
+            no OUTPUT_DIR for the log.
+        OSError: another run has locked OUTPUT_DIR.
     """
     cfg = load_config(config_file, opts)
     check_dtype(cfg.DTYPE)
+    if log_to_file and not cfg.OUTPUT_DIR:
+        raise ValueError("OUTPUT_DIR is '': name the folder where checkpoints and the log go")
+    if cfg.SOLVER.STEP_TIMEOUT <= 0:
+        raise ValueError(
+            f"SOLVER.STEP_TIMEOUT must be above 0 minutes, got {cfg.SOLVER.STEP_TIMEOUT}"
+        )
     set_float32_precision(cfg.DTYPE)
     wanted = cfg.MODEL.DEVICE
     is_shared = int(os.environ.get("WORLD_SIZE", 1)) > 1
@@ -39,7 +52,12 @@ def start_run(config_file: str, opts: Sequence[str], local_rank: int, log_to_fil
     cfg.MODEL.DEVICE = take_device(wanted, number)
     cfg.freeze()
     if is_shared:
-        dist.init_process_group("nccl" if cfg.MODEL.DEVICE == "cuda" else "gloo")
+        dist.init_process_group(
+            "nccl" if cfg.MODEL.DEVICE == "cuda" else "gloo",
+            timeout=timedelta(minutes=cfg.SOLVER.STEP_TIMEOUT),
+        )
+    if log_to_file and is_main_process():
+        _locks.append(lock_folder(cfg.OUTPUT_DIR))
     save_dir = cfg.OUTPUT_DIR if log_to_file else ""
     logger = setup_logger("maskrcnn_benchmark", save_dir, get_rank())
     if cfg.MODEL.DEVICE != wanted:

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from maskrcnn_benchmark.utils.atomic_write import write_text
+from maskrcnn_benchmark.utils.atomic_write import naming, write_text
 from maskrcnn_benchmark.utils.metric_logger import MetricLogger
 
 LOG_PERIOD = 20  # iterations between log lines, and between points of TensorBoard
@@ -115,10 +115,12 @@ class TrainingLog:
     def _write(self, iteration: int, scalars: dict[str, float], to_tensorboard: bool) -> None:
         if self._lines is not None:
             finite = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
-            self._lines.write(json.dumps({"iteration": iteration, **finite}) + "\n")
+            with naming(self._lines.name):
+                self._lines.write(json.dumps({"iteration": iteration, **finite}) + "\n")
         if self._tensorboard is not None and to_tensorboard:
-            for name, value in scalars.items():
-                self._tensorboard.add_scalar(name, value, iteration)
+            with naming(f"{self._tensorboard.log_dir}/events.out.tfevents…"):
+                for name, value in scalars.items():
+                    self._tensorboard.add_scalar(name, value, iteration)
 
     def _progress_line(self, iteration: int, lr: float) -> str:
         seconds = self._meters.time.global_avg * (self._max_iter - iteration)

@@ -1,14 +1,19 @@
-"""Reading a .pth file from anywhere: whole, without running code, and no larger than it says."""
+"""Reading a .pth file from anywhere: whole, without running code, and no larger than it says.
+
+And writing one: whole or not at all.
+"""
 
 import mmap
 import os
 import pickle
+import shutil
 import zipfile
 from io import BytesIO
 from typing import Any
 
 import torch
 
+from maskrcnn_benchmark.utils.atomic_write import written_whole
 from maskrcnn_benchmark.utils.pickle_limits import check_pickle
 
 _ZIP = b"PK"
@@ -48,6 +53,28 @@ def read_weights_file(path: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict of weights")
     return content
+
+
+def write_weights_file(content: Any, path: str, durable: bool = False) -> None:
+    """Write a file by `torch.save`; an existing one stays until the new one is complete.
+
+    Args:
+        content: tensors, plain values and containers.
+        path: of the file.
+        durable: as `written_whole` takes it.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk; the message has `path`.
+    """
+    with written_whole(path, durable) as part:
+        try:
+            torch.save(content, part)
+        except RuntimeError as error:  # PyTorch's own, which says neither file nor reason
+            free = shutil.disk_usage(part.parent).free / 2**20
+            raise OSError(
+                f"{path} cannot be written: is the disk full ({free:.0f} MB are free) or a quota "
+                f"reached? ({error})"
+            ) from error
 
 
 def _check(path: str) -> None:
