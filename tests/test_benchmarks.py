@@ -1,8 +1,12 @@
-"""Time beside another checkout: what is run, and the error where it does not run."""
+"""Time and accuracy beside another: what is run, and the error where it does not run."""
+
+import json
 
 import pytest
 
-from maskrcnn_benchmark.benchmarks import oriented, side_by_side
+from maskrcnn_benchmark.benchmarks import oriented, oriented_accuracy, side_by_side
+from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.modeling.detector import build_detection_model
 
 PASTING = [case for case in side_by_side.CASES if case[1] == "paste"]
 
@@ -50,3 +54,42 @@ def test_oriented_parts_beside_upright_ones(monkeypatch):
     assert all(row.split()[-3:] == ["3.000", "3.000", "1.00"] for row in rows)
     assert len(called) == 12
     assert rows[2].startswith("target assignment, 9 proposals, 7 objects")
+
+
+def test_two_models_train_for_the_same_cpu_minutes_on_the_same_scenes(tmp_path, monkeypatch):
+    calls = []
+
+    def run_tool(tool, run, settings, *options):
+        calls.append((tool, run.name, settings, options))
+        value_of = dict(zip(settings[::2], settings[1::2], strict=True))
+        seconds = 2.0 if value_of.get("MODEL.MASK_ON") else 1.0  # of an iteration
+        if tool == "tools/test_net.py":
+            figures = {name: {"mAP": seconds / 4} for name in oriented_accuracy.FIGURES}
+            found = run / "inference" / "set" / "metrics.json"
+            found.parent.mkdir(parents=True)
+            found.write_text(json.dumps({"task1": figures, "task2": figures}))
+            return 0.0
+        run.mkdir()
+        return 3 + seconds * int(value_of["SOLVER.MAX_ITER"])
+
+    monkeypatch.setattr(oriented_accuracy, "_run_tool", run_tool)
+    monkeypatch.setattr(oriented_accuracy, "SCENES", {"train": (2, 1), "val": (1, 2)})
+    _, _, *rows = oriented_accuracy.accuracy_table(2, tmp_path / "new")
+    assert [row.split() for row in rows] == [
+        # (120 - 3) / 1 and (120 - 3) / 2 iterations of 1 and 2 s after a start of 3 s
+        ["Oriented", "R-CNN", "117", "2.00", *["0.250"] * 6],
+        ["Mask", "R-CNN", "58", "1.98", *["0.500"] * 6],  # 119 s
+    ]
+    assert len(list((tmp_path / "new" / "train_tiles" / "images").iterdir())) == 12
+    trained = [settings for tool, run, settings, _ in calls if run == "Mask_R-CNN"][0]
+    assert trained[-4:] == ("SOLVER.MAX_ITER", "58", "SOLVER.STEPS", "(41, 52)")
+    with pytest.raises(ValueError, match="new is there already"):
+        next(oriented_accuracy.accuracy_table(2, tmp_path / "new"))
+
+
+@pytest.mark.parametrize("name", oriented_accuracy.MODELS)
+def test_the_compared_models_differ_in_how_they_find_oriented_boxes(name):
+    cfg = load_config(oriented_accuracy.CONFIG, list(oriented_accuracy.MODELS[name]))
+    heads = set(build_detection_model(cfg).roi_heads)
+    assert heads == ({"box", "mask"} if name == "Mask R-CNN" else {"box"})
+    assert cfg.MODEL.ORIENTED.METHOD == ("" if name == "Mask R-CNN" else "oriented_rcnn")

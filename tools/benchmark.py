@@ -4,6 +4,7 @@
     python tools/benchmark.py memory --config-file configs/dota/faster_rcnn_R_50_FPN_1x.yaml
     python tools/benchmark.py original CHECKOUT
     python tools/benchmark.py oriented
+    python tools/benchmark.py oriented_accuracy
 
 `crowd`: time and memory of matching 100, 1,000 and 5,000 ground truths with the anchors of a
 1024 x 1024 tile, compared with the computation on the whole IoU matrix, and whether the indices
@@ -18,6 +19,9 @@ PyTorch (after `python tools/apply_patches.py CHECKOUT`). Ten minutes.
 
 `oriented`: CPU time of rotated RoIAlign, target assignment, suppression, and steps of Oriented
 R-CNN, each compared with its upright counterpart. Some minutes.
+
+`oriented_accuracy`: accuracy of Oriented and of Mask R-CNN (both narrow) on the demo's scenes after
+the same CPU minutes of training on one thread. 20 minutes.
 """
 
 import argparse
@@ -26,6 +30,7 @@ from pathlib import Path
 from maskrcnn_benchmark.benchmarks.crowd import crowd_table
 from maskrcnn_benchmark.benchmarks.memory import memory_table
 from maskrcnn_benchmark.benchmarks.oriented import oriented_table
+from maskrcnn_benchmark.benchmarks.oriented_accuracy import accuracy_table
 from maskrcnn_benchmark.benchmarks.side_by_side import compare
 from maskrcnn_benchmark.config.settings import given_keys, load_config
 from maskrcnn_benchmark.data.num_classes import settle_num_classes
@@ -50,6 +55,14 @@ def main() -> None:
     original.add_argument("--repeats", type=int, default=10, metavar="N")
     oriented = commands.add_parser("oriented", help="time of oriented models' parts")
     oriented.add_argument("--repeats", type=int, default=5, metavar="N")
+    accuracy = commands.add_parser("oriented_accuracy", help="oriented boxes by two models")
+    accuracy.add_argument("--minutes", type=float, default=7, help="of CPU, for each (%(default)s)")
+    accuracy.add_argument(
+        "--out",
+        type=Path,
+        default=Path("output/oriented_accuracy"),
+        help="new folder (%(default)s)",
+    )
     args = parser.parse_args()
     if args.command == "crowd":
         lines = crowd_table(args.counts, *args.size, args.seed)
@@ -59,6 +72,8 @@ def main() -> None:
         lines = memory_table(cfg, args.objects)
     elif args.command == "original":
         lines = compare(args.checkout, args.repeats)
+    elif args.command == "oriented_accuracy":
+        lines = accuracy_table(args.minutes, args.out)
     else:
         lines = oriented_table(args.repeats)
     for line in lines:
