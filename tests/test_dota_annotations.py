@@ -67,6 +67,24 @@ def test_malformed_line_is_named(tmp_path, line, message):
     assert str(caught.value).startswith(f"{path}:3: ")
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("1_000 2 3 4 5 6 7 8 ship 0", "expected 8 numbers, got 1_000 2"),
+        ("\u0661 2 3 4 5 6 7 8 ship 0", "expected 8 numbers"),
+        ("1 2 3 4 5 6 7 8 ship 3", "difficult flag 0, 1 or 2, got 3"),
+        ("1 2 3 4 5 6 7 8 ship \u0661", "difficult flag 0, 1 or 2, got \u0661"),
+        ("1 2 3 4 5 6 7 8 ship 01", "difficult flag 0, 1 or 2, got 01"),
+        ("1 2 3 4 -inf 6 7 8 ship 0", "finite"),
+        ("1 2 1e9 2 1e9 6 1 6 ship 0", "at most 1000000 pixels, got 1 2 1e9"),
+    ],
+)
+def test_fault_numbers_that_only_python_reads_were_labels(tmp_path, line, told):
+    path = write(tmp_path, SHIP + line)
+    with pytest.raises(ValueError, match=f"P0001.txt:2: .*{told}"):
+        read_labels(path)
+
+
 def test_fault_a_yolo_line_is_an_object_of_class_0_4(tmp_path):
     """Without a list of classes, as `split` reads them, it was taken for an object."""
     with pytest.raises(ValueError, match=r"P0001\.txt:1: .*got what looks like YOLO-OBB"):

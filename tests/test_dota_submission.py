@@ -78,7 +78,8 @@ def test_write_then_read_gives_the_same_results(tmp_path, task):
 
 
 @pytest.mark.parametrize(
-    "line", ["P1 0.5 1 2 3", "P1 0.5 1 2 3 4 5", "P1 high 1 2 3 4", "P1 nan 1 2 3 4", "P1"]
+    "line",
+    ["P1 0.5 1 2 3", "P1 0.5 1 2 3 4 5", "P1 high 1 2 3 4", "P1 nan 1 2 3 4", "P1"],
 )
 def test_malformed_line_is_named(tmp_path, line):
     path = tmp_path / "Task2_ship.txt"
@@ -87,6 +88,13 @@ def test_malformed_line_is_named(tmp_path, line):
         ValueError, match="Task2_ship.txt:3: expected an image's name, a score and 4"
     ):
         read_task_file(path, 2)
+
+
+@pytest.mark.parametrize("line", ["P1 0.5 1_0 2 3 4", "P1 0.5 1 2 3 \u0664", "P1 0.\u0665 1 2 3 4"])
+def test_fault_numbers_that_only_python_reads_were_results(tmp_path, line):
+    (tmp_path / "Task2_ship.txt").write_text(f"{line}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="Task2_ship.txt:1: expected"):
+        read_task_file(tmp_path / "Task2_ship.txt", 2)
 
 
 def test_absent_files(tmp_path):

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn_benchmark.dota.text_files import format_number
+from maskrcnn_benchmark.dota.text_files import format_number, parse_numbers
 from maskrcnn_benchmark.utils.atomic_write import write_text
 
 HEADERS = ("imagesource:", "gsd:")
+GREATEST = 1_000_000  # pixels: no image is as wide; memory of an outline grows with its length
 
 
 @dataclass
@@ -177,12 +178,11 @@ def _parse_fields(fields: list[str], class_names: Collection[str] | None) -> Dot
             "expected 8 coordinates, a class and a difficult flag (which may be missing), "
             f"got {len(fields)} fields"
         )
-    try:
-        corners = np.array([float(field) for field in fields[:8]]).reshape(4, 2)
-    except ValueError:
-        raise ValueError(f"expected 8 numbers, got {' '.join(fields[:8])}") from None
-    if not np.isfinite(corners).all():
-        raise ValueError(f"expected finite coordinates, got {' '.join(fields[:8])}")
+    corners = np.array(parse_numbers(fields[:8])).reshape(4, 2)
+    if np.abs(corners).max() > GREATEST:
+        raise ValueError(
+            f"expected coordinates of at most {GREATEST} pixels, got {' '.join(fields[:8])}"
+        )
     name = fields[8]
     if class_names is not None and name not in class_names:
         raise ValueError(
@@ -191,7 +191,7 @@ def _parse_fields(fields: list[str], class_names: Collection[str] | None) -> Dot
             "what they do not list"
         )
     difficult = fields[9] if len(fields) == 10 else "0"
-    if not difficult.isdecimal():
+    if difficult not in ("0", "1", "2"):
         raise ValueError(f"expected a difficult flag 0, 1 or 2, got {difficult}")
     return DotaObject(corners, name, int(difficult))
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from maskrcnn_benchmark.dota.detections import Detections
 from maskrcnn_benchmark.dota.result_names import class_to_file_part, image_to_field, read_name
-from maskrcnn_benchmark.dota.text_files import format_number
+from maskrcnn_benchmark.dota.text_files import format_number, parse_numbers
 from maskrcnn_benchmark.utils.atomic_write import write_text, written_whole
 
 SCORE_DECIMALS = 8
@@ -108,10 +108,10 @@ def read_task_file(path: str | Path, task: int) -> ClassResults:
         if not fields:
             continue
         try:
-            row = [float(field) for field in fields[1:]]
+            row = parse_numbers(fields[1:])
         except ValueError:
             row = []
-        if len(row) != count + 1 or not np.isfinite(row).all():
+        if len(row) != count + 1:
             raise ValueError(
                 f"{path}:{number}: expected an image's name, a score and {count} coordinates, "
                 f"got {line.strip()!r}"

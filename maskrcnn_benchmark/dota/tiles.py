@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from maskrcnn_benchmark.dota.annotations import DotaObject, stack_corners
+from maskrcnn_benchmark.structures.polygon_clipping import clip_polygon
 
 MIN_VISIBLE = 0.7
 MIN_AREA = 0.01
@@ -130,7 +131,7 @@ def clip_labels(
         if (low[index] >= 0).all() and (high[index] <= size).all():
             clipped.append(DotaObject(polygon, item.name, item.difficult))
             continue
-        part = _clip_polygon(polygon, size)
+        part = clip_polygon(polygon, np.zeros(2), size)
         visible_area = _area(part)
         if len(part) < 4 or visible_area < MIN_AREA:
             continue
@@ -151,29 +152,6 @@ def _area(polygon: np.ndarray) -> float:
         return 0.0
     origin = polygon[0]  # OpenCV computes in float32: stay near 0
     return float(cv2.contourArea(cv2.convexHull((polygon - origin).astype(np.float32))))
-
-
-def _clip_polygon(polygon: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Cut (K, 2) to 0 <= x <= size[0] and 0 <= y <= size[1], one border after the other."""
-    for axis in (0, 1):
-        for limit, sign in ((0.0, 1.0), (float(size[axis]), -1.0)):
-            polygon = _clip_half_plane(polygon, axis, limit, sign)
-    return polygon
-
-
-def _clip_half_plane(polygon: np.ndarray, axis: int, limit: float, sign: float) -> np.ndarray:
-    """Keep the part of (K, 2) where sign * (coordinate - limit) >= 0 (Sutherland and Hodgman)."""
-    kept = []
-    for here, after in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        depth_here = sign * (here[axis] - limit)
-        depth_after = sign * (after[axis] - limit)
-        if depth_here >= 0:
-            kept.append(here)
-        if depth_here * depth_after < 0:
-            crossing = here + (after - here) * (depth_here / (depth_here - depth_after))
-            crossing[axis] = limit
-            kept.append(crossing)
-    return np.array(kept).reshape(-1, 2)
 
 
 def _to_four_corners(polygon: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import torch
 
+from maskrcnn_benchmark.structures.polygon_clipping import cut_far_parts
 from maskrcnn_benchmark.structures.segmentation_mask import (
     BinaryMaskList,
     PolygonList,
@@ -61,7 +62,8 @@ def _crop_polygons(
     start, ratio = _to_grid(polygons.size, boxes, side)
     if any(counts):
         moved = _move([ring for rings in objects for ring in rings], counts, start, ratio)
-        codes = iter(mask_utils.frPyObjects(moved, side, side))
+        near = [cut_far_parts(ring, side, side) for ring in moved]
+        codes = iter(mask_utils.frPyObjects(near, side, side))
         filled = [index for index, count in enumerate(counts) if count]
         joined = [mask_utils.merge([next(codes) for _ in range(counts[i])]) for i in filled]
         grids[filled] = mask_utils.decode(joined).transpose(2, 0, 1)  # [filled, side, side]

@@ -21,6 +21,7 @@ from maskrcnn_benchmark.structures.bounding_box import (
     numbers_of,
     warp_points,
 )
+from maskrcnn_benchmark.structures.polygon_clipping import cut_far_parts
 
 __all__ = [
     "FLIP_LEFT_RIGHT",
@@ -205,7 +206,7 @@ class PolygonInstance(_Outlines):
         width, height = (int(side) for side in self.size)
         if not self.polygons:
             return torch.zeros((height, width), dtype=torch.uint8)
-        rings = [ring.numpy() for ring in self.polygons]
+        rings = [cut_far_parts(ring.numpy(), width, height) for ring in self.polygons]
         joined = mask_utils.merge(mask_utils.frPyObjects(rings, height, width))
         return torch.from_numpy(mask_utils.decode(joined))
 
