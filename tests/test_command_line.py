@@ -1,10 +1,13 @@
 """The tools' command lines: options and pairs, and how a tool ends."""
 
 import argparse
+import json
 import logging
+import re
 import sys
 
 import pytest
+import torch
 
 from maskrcnn_benchmark.commands import train_net
 from maskrcnn_benchmark.utils.command_line import add_run_arguments, parse_with_pairs, run_tool
@@ -69,11 +72,33 @@ def test_how_a_tool_ends(capsys, monkeypatch, error, code, told):
     assert len(lines) == 1 and lines[0].startswith(told)
 
 
-def test_tracebacks_on_request_and_faults_of_ours_always(monkeypatch):
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (lambda: 1 // 0, "ZeroDivisionError: integer division or modulo by zero"),
+        (lambda: {}["MODEL"], "KeyError: 'MODEL'"),
+        (lambda: [].items(), "AttributeError: 'list' object has no attribute 'items'"),
+        (lambda: [][0], "IndexError: list index out of range"),
+        (lambda: "a" + 1, "TypeError: can only concatenate str"),
+        (lambda: json.loads("[" * 100_000), "RecursionError: "),
+        (lambda: torch.zeros(2) + torch.zeros(3), "RuntimeError: The size of tensor a (2) must"),
+        (lambda: next(iter([])), "StopIteration ("),
+    ],
+    ids=["zero", "key", "attribute", "index", "type", "depth", "PyTorch", "no message"],
+)
+def test_fault_errors_that_no_check_foresees_were_tracebacks(capsys, monkeypatch, fault, told):
+    monkeypatch.delenv("MASKRCNN_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as end:
+        run_tool(fault)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and line.startswith(f"error: {told}")
+    assert re.search(r"\(\S+\.py:\d+; MASKRCNN_DEBUG=1 shows the traceback\)$", line)
+
+
+def test_tracebacks_on_request(monkeypatch):
     monkeypatch.setenv("MASKRCNN_DEBUG", "1")
     with pytest.raises(ValueError, match="deep"):
         run_tool(lambda: int("deep"))
-    monkeypatch.delenv("MASKRCNN_DEBUG")
     with pytest.raises(ZeroDivisionError):
         run_tool(lambda: 1 // 0)
 

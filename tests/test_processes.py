@@ -73,6 +73,8 @@ def test_the_cpu_takes_no_gpu(three_gpus):
     [
         ("gpu", None, r"must be 'cpu' or 'cuda'.*'cuda:1' \(PyTorch sees 3 here\), got 'gpu'"),
         ("xpu", None, "must be 'cpu' or 'cuda'.*got 'xpu'"),  # no back end in this PyTorch
+        ("hpu", None, "must be 'cpu' or 'cuda'.*got 'hpu'"),  # a module that is not there
+        ("meta", None, "must be 'cpu' or 'cuda'.*got 'meta'"),  # no numbers in its tensors
         (
             "cuda:3",
             None,
@@ -80,7 +82,7 @@ def test_the_cpu_takes_no_gpu(three_gpus):
         ),
         ("cuda", 3, "process 3 needs GPU 3, and PyTorch sees 3 here.*one process per GPU"),
     ],
-    ids=["gpu", "xpu", "cuda:3", "fourth process"],
+    ids=["gpu", "xpu", "hpu", "meta", "cuda:3", "fourth process"],
 )
 def test_a_device_that_is_not_there_is_told(three_gpus, wanted, local_rank, told):
     with pytest.raises(ValueError, match=told):

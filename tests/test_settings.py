@@ -4,7 +4,13 @@ import pytest
 
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.config import load_config
-from maskrcnn_benchmark.config.settings import configs_folder, find_config_file, given_keys
+from maskrcnn_benchmark.config.ranges import RANGES
+from maskrcnn_benchmark.config.settings import (
+    _flatten,
+    configs_folder,
+    find_config_file,
+    given_keys,
+)
 
 
 @pytest.fixture
@@ -77,6 +83,91 @@ def test_bad_files_are_told(config_file, text, told):
         file.write(text)
     with pytest.raises(ValueError, match=told):
         load_config(config_file, [])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("SOLVER.CHECKPOINT_PERIOD", "0", "a whole number of at least 1, got 0"),
+        ("SOLVER.MAX_ITER", "-1", "a whole number of at least 0, got -1"),
+        ("SOLVER.BASE_LR", "-0.1", "a number of at least 0, got -0.1"),
+        ("SOLVER.EMA", "1.0", "a number from 0 to below 1, got 1.0"),
+        ("SOLVER.WARMUP_METHOD", "cosine", "one of linear, constant, got 'cosine'"),
+        ("MODEL.RPN.NMS_THRESH", "1.5", "a number from 0 to 1, got 1.5"),
+        ("MODEL.ROI_HEADS.SCORE_THRESH", "1e999", "a number from 0 to 1, got inf"),
+        ("INPUT.PIXEL_STD", "[1.0, 0.0, 1.0]", "3 entries, each a number above 0"),
+        ("INPUT.PIXEL_MEAN", "[1.0, 1.0]", "3 entries, each a finite number"),
+        ("INPUT.MIN_SIZE_TRAIN", "()", "at least 1, each a whole number"),
+        ("INPUT.MIN_SIZE_TRAIN", "('large',)", "at least 1, got .'large'"),
+        ("SOLVER.STEPS", "(3.5,)", "entries, each a whole number of at least 0, got"),
+        ("MODEL.RESNETS.STAGE_WITH_DCN", "(True,)", "4 entries, each one of False, True"),
+        ("MODEL.RESNETS.STEM_FUNC", "Stem", "one of StemWithFixedBatchNorm, StemWithGN"),
+        ("MODEL.GROUP_NORM.NUM_GROUPS", "0", "-1 or a whole number of at least 1, got 0"),
+        ("DATASETS.TEST", "(3,)", "entries, each text, got"),
+        ("DOTA.VERSION", "3.0", "one of 1.0, 1.5, 2.0, got 3.0"),
+        ("DOTA.CLASSES", "('car', 'car')", "different names without spaces"),
+        ("DOTA.CLASSES", "('swimming pool',)", "different names without spaces"),
+        ("TEST.EXPECTED_RESULTS", "[['box', 'AP', 38.0]]", r"each \[task, metric, \[mean, std\]\]"),
+        ("DTYPE", "half", "one of float32, tf32, float16, bfloat16, got 'half'"),
+    ],
+)
+def test_fault_settings_out_of_their_range_went_into_the_work(config_file, key, value, told):
+    with pytest.raises(ValueError, match=f"command line: {key} must be .*{told}"):
+        load_config(config_file, [key, value])
+
+
+@pytest.mark.parametrize("value", [".nan", "-.inf", ".inf"])
+def test_fault_a_threshold_that_is_not_a_number_was_taken(config_file, value):
+    with open(config_file, "w") as file:
+        file.write(f"MODEL:\n  ROI_HEADS:\n    NMS: {value}\n")
+    with pytest.raises(ValueError, match="yaml: MODEL.ROI_HEADS.NMS must be a number from 0 to 1"):
+        load_config(config_file, [])
+
+
+def test_every_setting_has_a_range_or_is_a_flag():
+    defaults = dict(_flatten(default_cfg))
+    assert set(RANGES) == {key for key, value in defaults.items() if type(value) is not bool}
+    wrong = [key for key, check in RANGES.items() if not check.fits(defaults[key])]
+    assert not wrong
+
+
+def test_every_file_of_the_package_is_in_range():
+    files = sorted(configs_folder().rglob("*.yaml"))
+    assert len(files) > 66
+    for path in files:
+        load_config(str(path), [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SOLVER:\n  MAX_ITER: !!int x\n",
+        "SOLVER:\n  MAX_ITER: !!bool maybe\n",
+        "SOLVER:\n  MAX_ITER: 2020-13-45\n",
+        "SOLVER: &again\n  MAX_ITER: *again\n",
+        "SOLVER: " + "[" * 3000,
+        "\0",
+        "SOLVER:\n  MAX_ITER:\n",
+        "SOLVER:\n  MAX_ITER: '{[]: 1}'\n",
+        "SOLVER:\n  MAX_ITER: '" + "(" * 3000 + "'\n",
+    ],
+    ids=["int", "bool", "date", "cycle", "deep", "nul", "null", "key", "deep value"],
+)
+def test_fault_odd_yaml_was_a_traceback_or_a_value(config_file, text):
+    with open(config_file, "w") as file:
+        file.write(text)
+    with pytest.raises(ValueError, match="settings.yaml: "):
+        load_config(config_file, [])
+
+
+def test_fault_a_config_file_in_python_was_run(tmp_path):
+    """Our `cfg` did, as yacs does; load_config parsed it as YAML."""
+    path, mark = tmp_path / "settings.py", tmp_path / "mark"
+    path.write_text(f"open({str(mark)!r}, 'w')\ncfg = dict(OUTPUT_DIR='here')\n")
+    for read in (default_cfg.clone().merge_from_file, lambda file: load_config(file, [])):
+        with pytest.raises(ValueError, match="settings.py: .*Python files are not run"):
+            read(str(path))
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,20 @@ import os
 
 from yacs.config import CfgNode as CN
 
-_C = CN()
+
+class _YamlSettings(CN):
+    """Settings that read YAML alone: yacs would run a file of settings whose name ends in .py."""
+
+    _decode_cfg_value = CN._decode_cfg_value  # sections, which are compared by class, are CN's
+
+    def merge_from_file(self, cfg_filename: str) -> None:
+        """Merge a YAML file; keys that are not there are refused (KeyError)."""
+        if os.path.splitext(cfg_filename)[1] == ".py":
+            raise ValueError(f"{cfg_filename}: settings are YAML; Python files are not run")
+        super().merge_from_file(cfg_filename)
+
+
+_C = _YamlSettings()
 
 
 # The detector

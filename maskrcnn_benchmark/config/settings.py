@@ -9,6 +9,7 @@ import yaml
 from yacs.config import CfgNode
 
 from maskrcnn_benchmark.config.defaults import _C
+from maskrcnn_benchmark.config.ranges import check_setting
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -50,7 +51,8 @@ def load_config(config_file: str, opts: Sequence[str]) -> CfgNode:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: none named, an unknown key, a value of the wrong type, bad YAML.
+        ValueError: none named, an unknown key, a value of the wrong type or out of its range
+            (config/ranges.py), bad YAML.
     """
     path = find_config_file(config_file)
     cfg = _C.clone()
@@ -67,13 +69,18 @@ def given_keys(config_file: str, opts: Sequence[str]) -> set[str]:
 
 def _read_file(path: Path) -> dict[str, Any]:
     """Read a YAML file as {"SOLVER.MAX_ITER": value}."""
+    if path.suffix == ".py":
+        raise ValueError(f"{path}: settings are YAML; Python files are not run")
+    text = path.read_bytes()
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no YAML: {error}") from error
+        content = yaml.safe_load(text)
+        flat = dict(_flatten(content)) if isinstance(content, dict) else {}
+    # beside YAMLError, PyYAML lets errors of all kinds out of values such as `!!int x`
+    except Exception as error:
+        raise ValueError(f"{path}: no YAML that holds settings: {error}") from error
     if not isinstance(content, dict | None):
-        raise ValueError(f"{path}: expected sections of settings, got {content!r}")
-    return dict(_flatten(content or {}))
+        raise ValueError(f"{path}: expected sections of settings, got {str(content)[:80]}")
+    return flat
 
 
 def _read_opts(opts: Sequence[str]) -> dict[str, Any]:
@@ -98,10 +105,19 @@ def _set(cfg: CfgNode, key: str, value: Any, origin: str) -> None:
     if key not in known:
         raise ValueError(f"{origin}: there is no setting {key}{_ask(_nearest_keys(key, known))}")
     try:
+        decoded = CfgNode._decode_cfg_value(value)
+    except (TypeError, MemoryError, RecursionError):  # of Python's parser, as for "{[]: 1}"
+        raise ValueError(f"{origin}: {key} takes no value such as {value[:40]!r}…") from None
+    try:
+        if decoded is None:  # which yacs takes for a value of any kind
+            raise ValueError
         cfg.merge_from_list([key, value])
     except ValueError:
-        advice = _advice(CfgNode._decode_cfg_value(value), known[key])
-        raise ValueError(f"{origin}: {key} {advice}") from None
+        raise ValueError(f"{origin}: {key} {_advice(decoded, known[key])}") from None
+    try:
+        check_setting(key, decoded)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from None
 
 
 def _nearest_keys(key: str, known: Collection[str]) -> list[str]:

@@ -5,7 +5,11 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+
+# what checks of settings and files raise; anything else may be a fault of the program
+FORESEEN = (ValueError, OSError, ImportError, FloatingPointError)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +76,9 @@ def score(text: str) -> float:
 def run_tool(main: Callable[[], int | None]) -> None:
     """Run a tool's main and end the program: 0, or what main returns.
 
-    Errors that a user can mend are told in one line and end with 2, a loss that is not finite
-    ends with 1, Ctrl-C with 130. With MASKRCNN_DEBUG set, tracebacks are shown instead.
+    Every error is told in one line and ends with 2, a loss that is not finite with 1, Ctrl-C with
+    130. An error of a kind that our own checks do not raise is told with its kind and its place.
+    With MASKRCNN_DEBUG set, tracebacks are shown instead.
     """
     try:
         code = main()
@@ -83,15 +88,25 @@ def run_tool(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; give the same command again", file=sys.stderr)
         code = 130
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except Exception as error:
         if os.environ.get("MASKRCNN_DEBUG"):
             raise
-        print(
-            f"error: {_one_line(error)} (MASKRCNN_DEBUG=1 shows where)", file=sys.stderr, flush=True
-        )
+        print(f"error: {_describe(error)}", file=sys.stderr, flush=True)
         code = 1 if isinstance(error, FloatingPointError) else 2
     logging.shutdown()
     sys.exit(code)
+
+
+def _describe(error: Exception) -> str:
+    """Say in one line what is wrong, and how to see where."""
+    message = _one_line(error)
+    if isinstance(error, FORESEEN):
+        return f"{message} (MASKRCNN_DEBUG=1 shows where)"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    kind = type(error).__name__
+    if message != kind:
+        kind += f": {message}"
+    return f"{kind} ({place.filename}:{place.lineno}; MASKRCNN_DEBUG=1 shows the traceback)"
 
 
 def _one_line(error: Exception) -> str:

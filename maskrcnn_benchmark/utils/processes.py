@@ -91,10 +91,13 @@ def take_device(wanted: str, local_rank: int | None = None) -> str:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
         device = torch.device(wanted)
+        if device.type == "meta":
+            raise RuntimeError("tensors without numbers")
         if device.type != "cuda":
             torch.empty(0, device=device)
             return wanted
-    except (RuntimeError, AssertionError) as error:  # the latter: PyTorch without that back end
+    # the latter two: PyTorch without that back end
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(
             f"MODEL.DEVICE must be 'cpu' or 'cuda', or one of several GPUs such as 'cuda:1' "
             f"(PyTorch sees {gpus} here), got {wanted!r}"
