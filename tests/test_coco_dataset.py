@@ -94,6 +94,15 @@ def test_valid_annotations(annotations, is_valid):
     assert has_valid_annotation(annotations) == is_valid
 
 
+def test_fault_run_lengths_of_an_object_were_told_without_the_file(tmp_path):
+    codes = {"size": [40, 60], "counts": [2400]}
+    objects = [{"image_id": 5, "category_id": 7, "bbox": [5, 6, 20, 10], "segmentation": codes}]
+    paths = make_coco_folder(tmp_path / "coco", {5: (60, 40)}, {7: "ship"}, objects)
+    dataset = COCODataset(*map(str, paths))
+    with pytest.raises(ValueError, match="annotations.json: annotation 1: expected polygons, got"):
+        dataset[0]
+
+
 def test_missing_paths_are_named(folder, tmp_path):
     annotations, images = map(str, folder)
     with pytest.raises(FileNotFoundError, match="annotation file .*nothing.json"):

@@ -1,6 +1,5 @@
 """How many classes a model needs: taken from its data sets, or checked against them."""
 
-import json
 import logging
 import os
 from collections.abc import Collection, Sequence
@@ -15,6 +14,7 @@ from maskrcnn_benchmark.utils.told_once import tell_once
 
 from . import datasets as D
 from .datasets.cityscapes import INSTANCE_CLASSES
+from .datasets.coco_file import count_categories
 
 NamedDatasets = Sequence[tuple[str, Any]]
 
@@ -134,8 +134,7 @@ def _count_classes(cfg: CfgNode, name: str) -> int | None:
     if factory in ("DotaDataset", D.DotaDataset):
         return len(args.get("class_names", dota_classes(cfg)))
     if factory in ("COCODataset", D.COCODataset) and os.path.isfile(args["ann_file"]):
-        with open(args["ann_file"], encoding="utf-8") as file:
-            return len(json.load(file)["categories"])
+        return count_categories(args["ann_file"])
     fixed = {
         "PascalVOCDataset": D.PascalVOCDataset.CLASSES[1:],
         "CityScapesDataset": INSTANCE_CLASSES,

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 import torchvision
+from pycocotools.coco import COCO
 
+from maskrcnn_benchmark.data.datasets.coco_file import read_coco_file
 from maskrcnn_benchmark.images.image_io import read_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
@@ -53,6 +55,7 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
 
     Raises:
         FileNotFoundError: the file or the folder does not exist.
+        ValueError: the file does not hold what `read_coco_file` expects.
     """
 
     def __init__(
@@ -62,12 +65,15 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
         remove_images_without_annotations: bool = False,
         transforms: Callable | None = None,
     ):
-        for path, kind in ((ann_file, "annotation file"), (root, "image folder")):
-            if not os.path.exists(path):
-                raise FileNotFoundError(f"no {kind} {path} for a COCO data set")
-        super().__init__(root, ann_file)
+        if not os.path.isdir(root):
+            raise FileNotFoundError(f"no image folder {root} for a COCO data set")
+        # in place of CocoDetection's, which indexes whatever the file holds
+        torchvision.datasets.VisionDataset.__init__(self, root)
+        self.coco = COCO()
+        self.coco.dataset = read_coco_file(ann_file)
+        self.coco.createIndex()
         self.ann_file = ann_file
-        self.ids = sorted(self.ids)
+        self.ids = sorted(self.coco.imgs)
         if remove_images_without_annotations:
             self.ids = [
                 image_id
@@ -96,7 +102,7 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
         return image, target, idx
 
     def _make_target(self, annotations: Sequence[dict], size: tuple[int, int]) -> BoxList:
-        objects = [obj for obj in annotations if not obj.get("iscrowd", 0)]
+        objects = [obj for obj in annotations if not obj["iscrowd"]]
         boxes_xywh = torch.as_tensor([obj["bbox"] for obj in objects], dtype=torch.float32)
         target = BoxList(boxes_xywh.reshape(-1, 4), size, mode="xywh").convert("xyxy")
         to_label = self.json_category_id_to_contiguous_id
@@ -105,7 +111,7 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
         # an image without objects has the same fields as the others, of length 0
         fields = objects[0] if objects else self._any_annotation
         if "segmentation" in fields:
-            polygons = [obj["segmentation"] for obj in objects]
+            polygons = [self._polygons_of(obj) for obj in objects]
             target.add_field("masks", SegmentationMask(polygons, size, mode="poly"))
         if "keypoints" in fields:
             numbers = [obj["keypoints"] for obj in objects]
@@ -114,23 +120,23 @@ class COCODataset(torchvision.datasets.coco.CocoDetection):
             target.add_field("keypoints", PersonKeypoints(points, size))
         return target
 
-    def summary(self) -> DataSummary:
-        """Count what the samples show.
+    def _polygons_of(self, annotation: dict) -> list:
+        polygons = annotation["segmentation"]
+        if isinstance(polygons, dict):
+            raise ValueError(
+                f"{self.ann_file}: annotation {annotation['id']}: expected polygons, got run "
+                "lengths, which are read of crowd regions (iscrowd 1) and in evaluation only"
+            )
+        return polygons
 
-        Raises:
-            ValueError: an object's category is not among the file's categories.
-        """
+    def summary(self) -> DataSummary:
+        """Count what the samples show."""
         counts = dict.fromkeys(self.json_category_id_to_contiguous_id, 0)
         empty = crowds = 0
         for image_id in self.ids:
             annotations = self.coco.imgToAnns[image_id]
-            objects = [obj["category_id"] for obj in annotations if not obj.get("iscrowd", 0)]
+            objects = [obj["category_id"] for obj in annotations if not obj["iscrowd"]]
             for category_id in objects:
-                if category_id not in counts:
-                    raise ValueError(
-                        f"{self.ann_file}: an object of image {image_id} has the category "
-                        f"{category_id}, expected one of the categories' ids: {list(counts)}"
-                    )
                 counts[category_id] += 1
             empty += not objects
             crowds += len(annotations) - len(objects)
