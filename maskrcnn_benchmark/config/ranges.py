@@ -50,9 +50,7 @@ def _each(item: Check, count: int | None = None, least: int = 0) -> Check:
 
 
 def _is_class_list(names: Any) -> bool:
-    if not all(isinstance(name, str) and name.split() == [name] for name in names):
-        return False
-    return len(set(names)) == len(names)
+    return all(isinstance(name, str) and name for name in names) and len(set(names)) == len(names)
 
 
 def _is_row(row: Any) -> bool:
@@ -74,7 +72,7 @@ TEXT = Check("text", lambda value: isinstance(value, str) and "\0" not in value)
 TEXTS = _each(TEXT)
 CHANNELS = _each(FINITE, count=3)
 LEVELS = _each(POSITIVE, least=1)
-CLASSES = Check("different names without spaces", _is_class_list)
+CLASSES = Check("different names", _is_class_list)
 LABELS = Check(
     "names of classes, or labels from 1",
     lambda values: all(isinstance(v, str) or type(v) is int and v > 0 for v in values),
