@@ -141,7 +141,7 @@ def tested(data, trained):
         *("--ckpt", trained[0] / "model_final.pth", "OUTPUT_DIR", data / "tested"),
     )
     assert done.returncode == 0, done.stderr
-    (folder,) = (data / "tested" / "inference").iterdir()
+    (folder,) = (data / "tested" / "inference").glob("[!.]*")  # not .lock
     return folder
 
 
