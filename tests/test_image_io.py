@@ -343,6 +343,19 @@ def test_fault_opencv_ended_the_process_at_a_name_that_is_not_utf8(tmp_path):
         read_image(tmp_path / name)
 
 
+def test_fault_opencv_took_gigabytes_for_a_part_of_a_16_bit_file(tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), RNG.integers(0, 65536, (40, 52, 3), dtype=np.uint16))
+    content = path.read_bytes()
+    place = content.index(b"IDAT") - 4  # of the length of the pixels' first part
+    path.write_bytes(content[:place] + b"\x7f\xff\xff\xf0" + content[place + 4 :])
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for function in (read_image, read_16_bit_maximum):
+        with pytest.raises(ValueError, match="a.png: cannot be read as an image"):
+            function(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 200 * 1024  # KB
+
+
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3), (0, 0), (4, 5, 0)])
 def test_fault_arrays_without_pixels_went_on(shape):
     with pytest.raises(ValueError, match="expected an image with pixels, got none"):

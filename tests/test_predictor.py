@@ -403,6 +403,7 @@ def test_fault_silence_inside_one_image(
         (["--score", "0,3"], "from 0 to 1, got '0,3': write 0.3"),
         (["--tile", "100", "--overlap", "100"], "overlap must be smaller than the tile, got an"),
         (["--tile", "-5"], "must not be negative, got -5 and 200"),
+        (["--out", "IMAGES"], "the results must not go where first.png is"),
     ],
 )
 def test_impossible_options_are_refused_before_the_work(
@@ -411,6 +412,7 @@ def test_impossible_options_are_refused_before_the_work(
     (tmp_path / "settings.yaml").write_text("MODEL:\n  DEVICE: cpu\n")
     command = ["predict.py", "--config-file", str(tmp_path / "settings.yaml")]
     command += ["--weights", "nowhere.pth", "--out", str(tmp_path / "out"), str(two_scenes[0])]
+    options = [str(tmp_path) if option == "IMAGES" else option for option in options]
     monkeypatch.setattr(sys, "argv", command + options)
     with pytest.raises(SystemExit) as end:
         predict_command.run()

@@ -223,6 +223,7 @@ def _read_16_bit_colour(path: str | os.PathLike) -> np.ndarray:
     name = os.fsencode(path).decode(errors="replace")
     if name != os.fspath(path):  # OpenCV would end the process
         raise ValueError("the name of a file of 16 bits a channel must be UTF-8: rename it")
+    _open(path).verify()  # OpenCV believes a PNG's parts to be as long as they say, and takes 2 GB
     pixels = cv2.imread(name, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError(
