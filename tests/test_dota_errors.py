@@ -60,7 +60,7 @@ def kinds_of(table, tiles=None, iou=0.5):
     """Return the kind of each detection by its class and score."""
     errors = find_errors(table, assign(table, iou), iou, tiles)
     return {
-        (table.class_names[number], score): KINDS[kind]
+        (table.class_names[number], score): list(KINDS)[kind]
         for number, score, kind in zip(
             table.detection_class, table.scores, errors.kind, strict=True
         )
@@ -250,7 +250,7 @@ def test_mending_is_what_placing_the_detections_gives(kind, task):
     best = {}  # the first detection, true or mended, that has an object
     moved = []
     for number in range(len(table.scores)):
-        is_moved = errors.kind[number] == KINDS.index(kind)
+        is_moved = errors.kind[number] == list(KINDS).index(kind)
         item = errors.target[number] if is_moved else assignment.object[number]
         corners = table.detection_corners[number]
         name = table.class_names[table.detection_class[number]]

@@ -1,23 +1,8 @@
 """Errors told apart, and what mending each kind would bring, in the manner of TIDE.
 
 After Bolya, Foley, Hays and Hoffman, "TIDE: A General Toolbox for Identifying Object Detection
-Errors" (ECCV 2020), with two kinds that aerial images add: tiles' seams and angles. t is the IoU
-threshold of a true positive, IoU that of DOTA's task. A false positive is of the first kind that
-holds:
-
-- seam: it is the part of an object of its class that a tile shows, which cuts the object: its IoU
-  with that part exceeds t and its IoU with the whole object, and the latter exceeds 0.1. Only where
-  the tiles are known.
-- duplicate: it overlaps an object of its class by more than t that a better detection has.
-- class: it overlaps an object of another class by more than t.
-- angle: the object of its class that it overlaps most, it overlaps by more than 0.1; turned about
-  its centre until its long side is parallel to the object's, by more than t. Task 1 only.
-- localisation: it overlaps an object of its class by more than 0.1.
-- both: it overlaps an object of another class by more than 0.1, so that class and place are wrong.
-- background: anything else.
-
-An object is missed that has no true positive and is not the one that a false positive of the kinds
-seam, class, angle or localisation is about.
+Errors" (ECCV 2020), with two kinds that aerial images add: tiles' seams and angles. KINDS says what
+each kind is, MISSED_IS what a missed object is.
 
 Mending a duplicate, both or background removes the detection. Mending the kinds seam, class, angle
 and localisation gives the detection the class and place of its object. If several detections then
@@ -42,9 +27,27 @@ from maskrcnn_benchmark.dota.seams import Tiles, objects_found_in_part
 from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou_of_pairs
 from maskrcnn_benchmark.structures.rotated_boxes import corners_to_rotated, rotated_to_corners
 
-# The kinds of false positives, the first that holds counts.
-KINDS = ("seam", "duplicate", "class", "angle", "localisation", "both", "background")
+# The kinds of false positives; of several that hold, the first counts. t is the IoU threshold of a
+# true positive, IoU that of DOTA's task.
+KINDS = {
+    "seam": "It is the part of an object that a tile shows: for a tile that cuts an object of its "
+    "class, its IoU with the part inside exceeds t and its IoU with the whole object, which "
+    "exceeds 0.1.",
+    "duplicate": "It overlaps an object of its class by more than t, and a better detection has "
+    "that object.",
+    "class": "It overlaps an object of another class by more than t.",
+    "angle": "Turned about its centre until its long side is parallel to that of the object of its "
+    "class that it overlaps most, and by more than 0.1, it overlaps it by more than t.",
+    "localisation": "It overlaps an object of its class by more than 0.1 and no more than t.",
+    "both": "It overlaps an object of another class by more than 0.1 and no more than t, so that "
+    "class and place are wrong.",
+    "background": "It overlaps no object by more than 0.1.",
+}
 MISSED = "missed"
+MISSED_IS = (
+    "An object that has no true positive and that no false positive of the kinds seam, class, "
+    "angle and localisation is about."
+)
 CORRECTED = ("seam", "class", "angle", "localisation")  # mended by placing, not by removing
 EVERY_FALSE, EVERY_UNFOUND = "every false positive", "every object not found"
 
@@ -65,13 +68,13 @@ class Errors:
 
     def is_kind(self, name: str) -> np.ndarray:
         """Say which detections (N,) are errors of a kind."""
-        return self.kind == KINDS.index(name)
+        return self.kind == list(KINDS).index(name)
 
 
 def find_errors(
     table: Overlaps, assignment: Assignment, iou: float, tiles: Tiles | None = None
 ) -> Errors:
-    """Tell errors apart as this module's docstring says.
+    """Tell errors apart as KINDS and MISSED_IS say.
 
     Args:
         table: objects, detections and which overlap.

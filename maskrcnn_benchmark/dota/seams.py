@@ -25,10 +25,15 @@ def planned_tiles(plan: Mapping[str, Any]) -> dict[str, list[Window]]:
     """Return the tiles of each image of a tiles.json, in the image's pixels.
 
     Tiles of an image that was enlarged or shrunk are rounded to its whole pixels.
+
+    Raises:
+        ValueError: a name is no tile's, or an image's size is not noted.
     """
     tiles: dict[str, list[Window]] = {}
     for name, entry in plan["sources"].items():
         tiles[name] = []
+        if not isinstance(entry.get("width"), int) or not isinstance(entry.get("height"), int):
+            raise ValueError(f"tiles.json: expected the width and height of {name}, found none")
         for tile in entry["tiles"]:
             parsed = parse_tile_name(tile)
             if parsed is None:

@@ -8,6 +8,7 @@ A file may be damaged or made to harm: only FORMATS are opened (Pillow knows kin
 programs), a size beyond `set_max_pixels` is refused by the header, and every error names the file.
 """
 
+import base64
 import os
 import threading
 import warnings
@@ -159,6 +160,12 @@ def write_image(path: str | os.PathLike, bgr: np.ndarray) -> None:
         raise ValueError(f"{path}: cannot be written as an image, shape {bgr.shape}")
     with written_whole(path) as part:
         part.write_bytes(encoded.data)  # no copy of what may be large
+
+
+def jpeg_data_uri(bgr: np.ndarray, quality: int = 80) -> str:
+    """Return uint8 (H, W, 3) BGR as a JPEG in a `data:` address, for pages that hold pictures."""
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
 def read_16_bit_maximum(path: str | os.PathLike) -> int | None:

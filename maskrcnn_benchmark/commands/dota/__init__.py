@@ -22,6 +22,7 @@ COMMANDS = {
     "draw": "pictures of labels, with the order of corners",
     "split": "cut images and labels into overlapping tiles",
     "evaluate": "average precision of DOTA result files",
+    "report": "why the score is what it is: errors told apart, on a page with pictures",
     "compare": "whether two results differ by more than noise",
     "check": "what would cost a submission points, before it is sent",
     "submit": "check result files, and pack them for DOTA's server",
