@@ -9,7 +9,6 @@ from made_data import boxlist, make_dota_folder, rectangle
 
 from maskrcnn_benchmark.data.datasets import DotaDataset
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate
-from maskrcnn_benchmark.data.datasets.evaluation.dota import to_source_frame
 from maskrcnn_benchmark.dota.annotations import DotaObject
 
 CLASSES = ("plane", "ship")
@@ -78,7 +77,7 @@ def nothing_found(dataset):
 def test_prediction_comes_to_the_pixels_of_the_image(dataset):
     index = [(s.x0, s.y0) for s in dataset.samples].index((66, 26))
     fields = dict(labels=torch.tensor([2]), scores=torch.tensor([0.75]))
-    found = to_source_frame(dataset, index, boxlist([[20, 10, 60, 40]], (128, 128), **fields))
+    found = dataset.reduce_prediction(index, boxlist([[20, 10, 60, 40]], (128, 128), **fields))
     # halved, then moved by (66, 26)
     assert found.boxes_xyxy.tolist() == [[76, 31, 96, 46]]
     assert found.labels.tolist() == [2] and found.scores.tolist() == [0.75]
@@ -93,7 +92,7 @@ def test_small_masks_become_corners(dataset):
     found = boxlist([diamond], (64, 64), **fields)
     corners = DIAMOND.corners - (66, 26)
     found.add_field("mask", torch.tensor(outline_mask(corners, diamond))[None, None])
-    found = to_source_frame(dataset, index, found.resize((192, 192)))
+    found = dataset.reduce_prediction(index, found.resize((192, 192)))
     distances = np.linalg.norm(found.corners[0][:, None] - DIAMOND.corners, axis=-1)
     assert distances.min(axis=1).max() < 1.5  # each corner is near one of the diamond's
     assert sorted(distances.argmin(axis=1)) == [0, 1, 2, 3]
@@ -121,6 +120,26 @@ def test_truth_given_back_through_tiles_scores_1(dataset, tmp_path, with_masks):
     ship_line = next(line for line in table.splitlines() if line.startswith("ship"))
     assert ship_line.split() == ["ship", "1.0000", "1.0000", "1.0000", "2", "3"]
     assert len(list(out.glob("Task1_*.txt"))) == (2 if with_masks else 0)
+    report = json.loads((out / "report.json").read_text())
+    task = "task1" if with_masks else "task2"
+    assert report["task"] == int(task[-1]) and (out / "report.html").is_file()
+    for figure in FIGURES:
+        assert report["ap"][figure]["mAP"] == metrics[task][figure]["mAP"]
+    assert sum(entry["objects"] for entry in report["strata"]["seam"]) == report["objects"] == 3
+
+
+def test_report_draws_an_image_of_a_split_folder_from_its_tiles(tmp_path):
+    folder, whole = split_folder(tmp_path)
+    make_dota_folder(folder, {"P1": (100, 64, [whole])}, "labelTxt-original")
+    (folder / "images" / "P1.png").unlink()
+    (folder / "tiles.json").write_text("{}")
+    dataset = DotaDataset(str(folder), CLASSES)
+    evaluate(dataset, nothing_found(dataset), str(tmp_path), **OPTIONS)
+    text = (tmp_path / "report.html").read_text()
+    # the ship's middle, x = 49, is nearer to the left tile's middle, x = 32, than to x = 68
+    assert text.count("<img") == 2 and "from column 0, row 0" in text
+    strata = json.loads((tmp_path / "report.json").read_text())["strata"]["seam"]
+    assert [entry["objects"] for entry in strata] == [0, 0, 1, 0]  # 4 px right of x = 36
 
 
 def test_result_files_hold_whole_images(dataset, tmp_path):
@@ -134,7 +153,7 @@ def test_result_files_hold_whole_images(dataset, tmp_path):
 
 def test_converted_and_plain_predictions_give_the_same(dataset):
     plain = truth_as_predictions(dataset, with_masks=True)
-    converted = [to_source_frame(dataset, index, found) for index, found in enumerate(plain)]
+    converted = [dataset.reduce_prediction(index, found) for index, found in enumerate(plain)]
     assert evaluate(dataset, converted, None, **OPTIONS) == evaluate(
         dataset, plain, None, **OPTIONS
     )

@@ -181,3 +181,33 @@ def test_autocast_by_name():
         assert torch.ones(2, 2).mm(torch.ones(2, 2)).dtype == torch.float32
     with autocast("bfloat16", CPU):
         assert torch.ones(2, 2).mm(torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+class Reduced(Files):
+    """A data set that says what is kept of a prediction."""
+
+    def reduce_prediction(self, index, prediction):
+        return self[index], len(prediction)
+
+
+class Loader(list):
+    """Batches with the data set that they are of."""
+
+    def __init__(self, dataset):
+        super().__init__(batches((0, 1)))
+        self.dataset = dataset
+
+
+@pytest.mark.parametrize("kind", [Files, Reduced])
+def test_the_data_set_says_what_is_kept_of_a_prediction(monkeypatch, tmp_path, kind):
+    def evaluate(predictions, **_):
+        return predictions
+
+    monkeypatch.setattr(inference_module, "evaluate", evaluate)
+    dataset = kind(["x.png", "y.png"])
+    kept = inference(Echo(), Loader(dataset), "mine", device="cpu", output_folder=str(tmp_path))
+    if kind is Reduced:
+        assert kept == [("x.png", 1), ("y.png", 1)]
+    else:
+        assert [len(prediction) for prediction in kept] == [1, 1]
+    assert (tmp_path / "predictions.pth").is_file() == (kind is Files)

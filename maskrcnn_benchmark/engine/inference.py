@@ -5,16 +5,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import torch
 
 from maskrcnn_benchmark.config.dataset_names import dataset_folder_names
 from maskrcnn_benchmark.data import make_data_loader
-from maskrcnn_benchmark.data.datasets import DotaDataset
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate
-from maskrcnn_benchmark.data.datasets.evaluation.dota import to_source_frame
 from maskrcnn_benchmark.engine.bbox_aug import BBoxAug, im_detect_bbox_aug, make_bbox_aug
 from maskrcnn_benchmark.utils.comm import (
     all_gather,
@@ -90,7 +87,9 @@ def inference(
 
     Args:
         model: the detector, not wrapped for distributed training.
-        data_loader: this process's share; the shares need not be equal.
+        data_loader: this process's share; the shares need not be equal. Where its data set has a
+            method `reduce_prediction(index, BoxList)`, what that returns is kept and evaluated
+            instead of the whole prediction, and predictions.pth is not written.
         dataset_name: for the log.
         iou_types: "bbox", "segm", "keypoints".
         box_only: evaluate the proposals only.
@@ -109,8 +108,7 @@ def inference(
     logger = logging.getLogger("maskrcnn_benchmark.inference")
     dataset = data_loader.dataset
     logger.info("Start evaluation on %s (%d images)", dataset_name, len(dataset))
-    is_dota = isinstance(dataset, DotaDataset)
-    convert = partial(to_source_frame, dataset) if is_dota else None
+    reduce_prediction = getattr(dataset, "reduce_prediction", None)
     start = time.time()
     share = compute_on_dataset(
         model,
@@ -118,7 +116,7 @@ def inference(
         torch.device(device),
         bbox_aug,
         dtype=dtype,
-        convert=convert,
+        convert=reduce_prediction,
     )
     predictions = _gather_predictions(share, dataset)
     seconds = time.time() - start
@@ -128,7 +126,7 @@ def inference(
     )
     if predictions is None:
         return None
-    if output_folder and not is_dota:
+    if output_folder and reduce_prediction is None:
         write_weights_file(predictions, os.path.join(output_folder, "predictions.pth"))
     return evaluate(
         dataset=dataset,

@@ -24,6 +24,7 @@ from maskrcnn_benchmark.dota.annotations import (
     stack_corners,
 )
 from maskrcnn_benchmark.dota.classes import version_of
+from maskrcnn_benchmark.dota.detections import Detections, to_detections
 from maskrcnn_benchmark.dota.folders import read_folder, report_outside
 from maskrcnn_benchmark.dota.tiles import CUT_AWAY, Window, clip_labels, parse_tile_name, tile_grid
 from maskrcnn_benchmark.images.dark_images import report_dark_images
@@ -295,6 +296,20 @@ class DotaDataset(Dataset):
         if self.tiles_are_complete:
             return sample.source, sample.x0, sample.y0
         return sample.stem, sample.file_x0, sample.file_y0
+
+    def reduce_prediction(self, index: int, prediction: BoxList) -> Detections:
+        """Return what evaluation needs of a prediction, so that masks need not stay in memory.
+
+        Args:
+            index: number of the sample.
+            prediction: on the sample, resized, as `to_detections` takes it.
+
+        Returns:
+            detections in the pixels of the image that `source_frame` names.
+        """
+        sample = self.samples[index]
+        _, x, y = self.source_frame(index)
+        return to_detections(prediction, Window(x, y, sample.width, sample.height))
 
     @property
     def has_loose_tiles(self) -> bool:

@@ -235,7 +235,7 @@ def _picture(entry: dict, picture: Picture) -> str:
     name, window = escape(entry["name"]), picture.window
     place = f"from column {window.x0}, row {window.y0}"
     images = "".join(
-        f'<img loading="lazy" width="{pixels.shape[1]}" height="{pixels.shape[0]}"'
+        f'<img width="{pixels.shape[1]}" height="{pixels.shape[0]}"'
         f' alt="{what} of {name}" src="{jpeg_data_uri(pixels)}">'
         for what, pixels in (("labels", picture.truth), ("detections", picture.found))
     )

@@ -1,5 +1,5 @@
 """Evaluation by DOTA's rules."""
 
-from .dota_eval import dota_evaluation, to_source_frame
+from .dota_eval import dota_evaluation
 
-__all__ = ["dota_evaluation", "to_source_frame"]
+__all__ = ["dota_evaluation"]

@@ -1,8 +1,9 @@
 """Evaluation by DOTA's rules: results of tiles become results of images.
 
-Frames: a prediction is in the pixels of the resized sample; `to_source_frame` brings it to those of
-the image with which it is evaluated, where the tiles of an image are merged. That image is the
-whole one, unless a folder holds tiles without tiles.json: then each tile counts as an image.
+Frames: a prediction is in the pixels of the resized sample; the data set's `reduce_prediction`
+brings it to those of the image with which it is evaluated, where the tiles of an image are merged.
+That image is the whole one, unless a folder holds tiles without tiles.json: then each tile counts
+as an image.
 """
 
 import json
@@ -18,8 +19,9 @@ from maskrcnn_benchmark.dota.average_precision import (
     format_ap,
     match_detections,
 )
-from maskrcnn_benchmark.dota.detections import Detections, to_detections
+from maskrcnn_benchmark.dota.detections import Detections
 from maskrcnn_benchmark.dota.merge import merge_tiles
+from maskrcnn_benchmark.dota.report import ImageFile, write_report
 from maskrcnn_benchmark.dota.submission import results_by_class, write_task_files
 from maskrcnn_benchmark.dota.tiles import Window
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -31,21 +33,6 @@ FIGURES = {
     "area@0.5": ("area", 0.5),
     "area@0.75": ("area", 0.75),
 }
-
-
-def to_source_frame(dataset: Any, index: int, prediction: BoxList) -> Detections:
-    """Bring a prediction to the pixels of the image with which its sample is evaluated.
-
-    What is returned is small, so that masks need not be kept for a whole data set.
-
-    Args:
-        dataset: DotaDataset.
-        index: number of the sample.
-        prediction: on the sample, as `to_detections` takes it.
-    """
-    sample = dataset.samples[index]
-    _, x, y = dataset.source_frame(index)
-    return to_detections(prediction, Window(x, y, sample.width, sample.height))
 
 
 def dota_evaluation(
@@ -60,9 +47,9 @@ def dota_evaluation(
 
     Args:
         dataset: DotaDataset.
-        predictions: a BoxList per sample, or what to_source_frame made of it.
-        output_folder: for Task2_<class>.txt (and Task1_), ap_table.txt and metrics.json; None
-            writes nothing.
+        predictions: a BoxList per sample, or what `reduce_prediction` made of it.
+        output_folder: for Task2_<class>.txt (and Task1_), ap_table.txt, metrics.json, and
+            report.html with report.json; None writes nothing.
         iou_types: with "segm", orientation is evaluated even if nothing was found.
         box_only: not possible here.
 
@@ -96,7 +83,22 @@ def dota_evaluation(
         folder = Path(output_folder)
         write_text(folder / "ap_table.txt", table + "\n")
         write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+        task = 1 if "task1" in metrics else 2
+        results = results_by_class(detections, dataset.class_names, task)
+        tiles, files = _tiles_and_files(dataset)
+        write_report(folder / "report.html", truth, results, task, tiles=tiles, files=files)
     return metrics
+
+
+def _tiles_and_files(dataset: Any) -> tuple[dict[str, list[Window]], dict[str, list[ImageFile]]]:
+    """Return, per image that is evaluated, the windows that the network saw and the files."""
+    tiles: dict[str, list[Window]] = defaultdict(list)
+    files: dict[str, dict[ImageFile, None]] = defaultdict(dict)  # a file once, however often cut
+    for index, sample in enumerate(dataset.samples):
+        image, x, y = dataset.source_frame(index)
+        tiles[image].append(Window(x, y, sample.width, sample.height))
+        files[image][ImageFile(Path(sample.path), x - sample.file_x0, y - sample.file_y0)] = None
+    return dict(tiles), {image: list(own) for image, own in files.items()}
 
 
 def _merge_images(
@@ -112,7 +114,7 @@ def _merge_images(
     tiles: dict[str, list[Detections]] = defaultdict(lambda: [nothing])
     for index, prediction in enumerate(predictions):
         if isinstance(prediction, BoxList):
-            prediction = to_source_frame(dataset, index, prediction)
+            prediction = dataset.reduce_prediction(index, prediction)
         tiles[dataset.source_frame(index)[0]].append(prediction)
     return {
         image: merge_tiles(parts, dataset.nms_hbb, dataset.nms_obb)
