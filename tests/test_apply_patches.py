@@ -122,6 +122,52 @@ def test_says_where_a_patch_cannot_be_undone(checkout, say):
     assert patch_series.contents(checkout) == before
 
 
+@pytest.mark.parametrize("link", [BOXLIST_OPS, "maskrcnn_benchmark/structures"])
+def test_fault_a_link_out_of_the_checkout_was_written_through(checkout, say, link):
+    outside = checkout.parent / "outside"
+    shutil.move(checkout / link, outside)
+    (checkout / link).symlink_to(outside)
+    patch_series.commit_all(checkout)
+    before = patch_series.contents(checkout.parent)
+    status, (line,) = say(checkout, "--only", "1")
+    assert status == 1 and f"leads to {outside}" in line and "nothing was changed" in line
+    assert patch_series.contents(checkout.parent) == before
+
+
+def test_fault_a_linked_package_was_written_to(checkout, say):
+    outside = checkout.parent / "outside"
+    shutil.move(checkout / "maskrcnn_benchmark", outside)
+    (checkout / "maskrcnn_benchmark").symlink_to(outside)
+    status, (line,) = say(checkout, "--only", "1")
+    assert status == 2 and f"leads out of the checkout, to {outside}" in line
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"core.fsmonitor": "{program}"},
+        {"core.hooksPath": "{hooks}"},
+        {"filter.x.clean": "{program}", "filter.x.required": "true"},
+        {"filter.x.process": "{program}"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_fault_programs_of_a_checkouts_own_settings_were_run(checkout, say, settings):
+    mark = checkout.parent / "mark"
+    program = checkout.parent / "hooks" / "post-index-change"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {mark}\ncat\n")
+    program.chmod(0o755)
+    (checkout / ".gitattributes").write_text("*.py filter=x\n")
+    patch_series.commit_all(checkout)
+    for name, value in settings.items():
+        text = value.format(program=program, hooks=program.parent)
+        patch_series.git(checkout, "config", name, text)
+    (checkout / BOXLIST_OPS).touch()  # so that git compares its content
+    status, _ = say(checkout, "--only", "1")
+    assert status == 0 and not mark.exists()
+
+
 def test_refuses_a_dirty_checkout_unless_forced(checkout, say):
     assert say(checkout, "--only", "1")[0] == 0
     other = sorted(path for path in patch_series.contents(checkout) if "generalized_rcnn" in path)

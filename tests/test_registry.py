@@ -1,5 +1,7 @@
 import pytest
 
+from maskrcnn_benchmark.config import cfg as default_cfg
+from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils.registry import Registry
 
 
@@ -29,3 +31,23 @@ def test_unknown_name_lists_the_known():
     with pytest.raises(KeyError, match="'c' is not registered; there are: a, b"):
         registry["c"]
     assert "c" not in registry and registry.get("c") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("MODEL.BACKBONE.CONV_BODY", "R-50-FPN"),
+        ("MODEL.RPN.RPN_HEAD", "SingleConvRPNHead"),
+        ("MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR", "FPN2MLPFeatureExtractor"),
+        ("MODEL.ROI_BOX_HEAD.PREDICTOR", "FPNPredictor"),
+        ("MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR", "MaskRCNNFPNFeatureExtractor"),
+        ("MODEL.ROI_MASK_HEAD.PREDICTOR", "MaskRCNNC4Predictor"),
+        ("MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR", "KeypointRCNNFeatureExtractor"),
+        ("MODEL.ROI_KEYPOINT_HEAD.PREDICTOR", "KeypointRCNNPredictor"),
+    ],
+)
+def test_fault_an_unknown_part_was_told_without_its_setting(key, told):
+    cfg = default_cfg.clone()
+    cfg.merge_from_list(["MODEL.MASK_ON", True, "MODEL.KEYPOINT_ON", True, key, "Mine"])
+    with pytest.raises(ValueError, match=f"{key} 'Mine' is not registered; there are: .*{told}"):
+        build_detection_model(cfg)

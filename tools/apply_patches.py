@@ -28,6 +28,8 @@ _LANDMARKS = ("structures/boxlist_ops.py", "modeling/matcher.py")  # every fork 
 _HEADER = re.compile(rb"diff --git a/(\S+) b/(\S+)\n")
 _APPLY = ("-c", "core.autocrlf=false", "-c", "apply.ignoreWhitespace=no")
 _APPLY += ("apply", "--whitespace=nowarn")
+# a checkout's own settings can name programs that git starts
+_START_NOTHING = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 
 
 class Refused(Exception):
@@ -42,7 +44,7 @@ def git(folder: Path, *arguments: str, stdin: bytes | None = None) -> subprocess
     """Run git in a folder, with messages in English, and return the finished process."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     env.update(LC_ALL="C", GIT_CEILING_DIRECTORIES=os.path.realpath(tempfile.gettempdir()))
-    command = ["git", "-C", str(folder), *arguments]
+    command = ["git", "-C", str(folder), *_START_NOTHING, *arguments]
     try:
         return subprocess.run(command, input=stdin, capture_output=True, env=env)
     except FileNotFoundError:
@@ -66,8 +68,15 @@ class Stage:
         self.missing: list[str] = []  # files that were left out of the last patch
 
     def add(self, paths: list[str]) -> None:
-        """Copy those files of the checkout that exist."""
+        """Copy those files of the checkout that exist.
+
+        Raises:
+            Refused: one is a link, or in a linked folder, that leads out of the checkout.
+        """
         for path in paths:
+            place = (self.root / path).resolve()
+            if self.root not in place.parents:
+                raise Refused(f"{self.root / path} leads to {place}; nothing was changed")
             if path not in self.paths and (self.root / path).is_file():
                 (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.root / path, self.folder / path)
@@ -184,7 +193,10 @@ def find_package(checkout: Path) -> Path:
             f"expected one package with {' and '.join(_LANDMARKS)} in {checkout} or in a folder "
             f"of it, found {found}; name the folder of one checkout"
         )
-    return holds[0].resolve()
+    package = holds[0].resolve()
+    if checkout.resolve() not in package.parents:
+        raise WrongUsage(f"{holds[0]} leads out of the checkout, to {package}")
+    return package
 
 
 def dirty_files(stage: Stage) -> list[str]:
@@ -196,7 +208,9 @@ def dirty_files(stage: Stage) -> list[str]:
     top = git(stage.root, "rev-parse", "--show-toplevel").stdout.decode().rstrip("\n")
     if not top or not git(stage.root, "ls-files", stage.package).stdout:
         raise LookupError
-    status = git(Path(top), "status", "--porcelain", "-z", "--no-renames", "--untracked-files=no")
+    plain = _without_own_filters(Path(top))
+    options = ("--porcelain", "-z", "--no-renames", "--untracked-files=no")
+    status = git(Path(top), *plain, "status", *options, "--ignore-submodules=all")
     changed = [Path(top) / entry[3:] for entry in status.stdout.decode().split("\0") if entry]
     with tempfile.TemporaryDirectory() as folder:
         clean = Stage(stage.root, stage.package, Path(folder), skip_missing=True)
@@ -205,12 +219,25 @@ def dirty_files(stage: Stage) -> list[str]:
         dirty = []
         for file in changed:
             path = os.path.relpath(file, stage.root).replace(os.sep, "/")
-            committed = git(Path(top), "cat-file", "--filters", f"HEAD:{file.relative_to(top)}")
+            committed = git(
+                Path(top), *plain, "cat-file", "--filters", f"HEAD:{file.relative_to(top)}"
+            )
             after = _content(clean.folder / path) if path in clean.paths else None
             same = after is not None and committed.returncode == 0 and after[0] == committed.stdout
             if not same and not (path in clean.paths and after is None and committed.returncode):
                 dirty.append(path)
     return dirty
+
+
+def _without_own_filters(top: Path) -> list[str]:
+    """Return git's options that turn off the filters, programs, which a checkout itself sets up."""
+    found = git(top, "config", "--show-scope", "--name-only", "--get-regexp", r"^filter\.")
+    options = []
+    for line in found.stdout.decode(errors="replace").splitlines():
+        scope, _, key = line.partition("\t")
+        if scope in ("local", "worktree"):
+            options += ["-c", f"{key}={'false' if key.endswith('.required') else ''}"]
+    return options
 
 
 def list_patches(only: str | None) -> list[Path]:
