@@ -127,7 +127,9 @@ def test_the_time_out_of_steps_is_the_one_that_is_set(config_file, monkeypatch):
     opts = ["MODEL.DEVICE", "cpu", "SOLVER.STEP_TIMEOUT", "7"]
     start_run(config_file, opts, 0, log_to_file=False)
     assert given == [(("gloo",), {"timeout": timedelta(minutes=7)})]
-    with pytest.raises(ValueError, match="STEP_TIMEOUT must be above 0 minutes, got 0"):
+    with pytest.raises(
+        ValueError, match="STEP_TIMEOUT must be a whole number of at least 1, got 0"
+    ):
         start_run(config_file, [*opts[:-1], "0"], 0, log_to_file=False)
 
 

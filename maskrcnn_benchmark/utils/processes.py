@@ -41,10 +41,6 @@ def start_run(config_file: str, opts: Sequence[str], local_rank: int, log_to_fil
     check_dtype(cfg.DTYPE)
     if log_to_file and not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is '': name the folder where checkpoints and the log go")
-    if cfg.SOLVER.STEP_TIMEOUT <= 0:
-        raise ValueError(
-            f"SOLVER.STEP_TIMEOUT must be above 0 minutes, got {cfg.SOLVER.STEP_TIMEOUT}"
-        )
     set_float32_precision(cfg.DTYPE)
     wanted = cfg.MODEL.DEVICE
     is_shared = int(os.environ.get("WORLD_SIZE", 1)) > 1
