@@ -93,6 +93,9 @@ if __name__ == "__main__":
         extras_require={
             "cityscapes": ["cityscapesscripts"],
             "tensorboard": ["tensorboard"],
-            "test": ["pytest", "pytest-xdist", "ruff", "mypy", "tensorboard", "cityscapesscripts"],
+            "test": [
+                *("pytest", "pytest-xdist", "ruff", "mypy"),
+                *("tensorboard", "cityscapesscripts", "shapely"),
+            ],
         },
     )
