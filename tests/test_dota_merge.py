@@ -11,14 +11,20 @@ def found(boxes, scores, labels=None, corners=None):
     return Detections(boxes, scores, labels or [1] * len(scores), corners)
 
 
-def plain_nms(boxes, scores, labels, threshold):
+def tile_each(boxes, scores, labels=None, corners=None):
+    """Return the detections, each as found in a tile of its own."""
+    all_of_them = found(boxes, scores, labels, corners)
+    return [all_of_them.select([index]) for index in range(len(scores))]
+
+
+def plain_nms(boxes, scores, labels, tiles, threshold):
     """One by one, with `+1`; returns kept indices by falling score."""
     kept = []
     for index in sorted(range(len(scores)), key=lambda i: -scores[i]):
         x1, y1, x2, y2 = boxes[index]
         area = (x2 - x1 + 1) * (y2 - y1 + 1)
         for other in kept:
-            if labels[other] != labels[index]:
+            if labels[other] != labels[index] or tiles[other] == tiles[index]:
                 continue
             u1, v1, u2, v2 = boxes[other]
             wide = max(0.0, min(x2, u2) - max(x1, u1) + 1)
@@ -44,13 +50,13 @@ def test_same_object_in_two_tiles_is_kept_once():
 def test_iou_has_the_plus_one():
     # 10 and 10 pixels wide, 5 shared: 5 / 15 = 0.333; without +1 it would be 4 / 14 = 0.286
     boxes = [[0, 3, 9, 12], [5, 3, 14, 12]]
-    assert len(merge_tiles([found(boxes, [0.9, 0.8])], 0.34, 0.1)) == 2
-    assert len(merge_tiles([found(boxes, [0.9, 0.8])], 0.33, 0.1)) == 1
+    assert len(merge_tiles(tile_each(boxes, [0.9, 0.8]), 0.34, 0.1)) == 2
+    assert len(merge_tiles(tile_each(boxes, [0.9, 0.8]), 0.33, 0.1)) == 1
 
 
 def test_classes_do_not_suppress_each_other():
     boxes = [[10, 20, 40, 50], [10, 20, 40, 50]]
-    merged = merge_tiles([found(boxes, [0.6, 0.9], [3, 1])], 0.5, 0.1)
+    merged = merge_tiles(tile_each(boxes, [0.6, 0.9], [3, 1]), 0.5, 0.1)
     assert merged.labels.tolist() == [1, 3]
 
 
@@ -59,12 +65,13 @@ def test_against_plain_suppression():
     low = rng.uniform(0, 300, (400, 2))
     boxes = np.hstack([low, low + rng.uniform(5, 60, (400, 2))])
     scores, labels = rng.permutation(400) / 400, rng.integers(1, 4, 400)
+    tile_of = rng.integers(0, 5, 400)
     tiles = [
         Detections(boxes[part], scores[part], labels[part])
-        for part in np.array_split(rng.permutation(400), 5)
+        for part in (tile_of == number for number in range(5))
     ]
     merged = merge_tiles(tiles, 0.4, 0.1)
-    kept = plain_nms(boxes, scores, labels, 0.4)
+    kept = plain_nms(boxes, scores, labels, tile_of, 0.4)
     np.testing.assert_array_equal(merged.boxes_xyxy, boxes[kept])
     np.testing.assert_array_equal(merged.scores, scores[kept])
     np.testing.assert_array_equal(merged.labels, labels[kept])
@@ -75,7 +82,7 @@ def test_oriented_suppression_decides_task_1_only():
     ship = np.array([[40, 0], [50, 10], [10, 50], [0, 40]], dtype=float)
     corners = np.array([ship, ship + [11, 11], ship + [4, 4]])
     boxes = [[0, 0, 49, 49], [200, 0, 249, 49], [300, 0, 349, 49]]  # far apart: none suppressed
-    merged = merge_tiles([found(boxes, [0.9, 0.8, 0.7], corners=corners)], 0.5, 0.1)
+    merged = merge_tiles(tile_each(boxes, [0.9, 0.8, 0.7], corners=corners), 0.5, 0.1)
     assert len(merged) == 3
     assert merged.in_task1.tolist() == [True, True, False]
     np.testing.assert_array_equal(merged.corners, corners)
@@ -86,16 +93,31 @@ def test_fault_true_neighbours_askew_were_lost_in_task_1():
     bar = np.array([[40, 0], [46, 6], [6, 46], [0, 40]], dtype=float)
     corners = np.array([bar, bar + [9, 9]])  # 8.5 wide, 12.7 apart
     boxes = [[0, 0, 45, 45], [9, 9, 54, 54]]  # 37 x 37 shared of 2 * 46 x 46 - 37 x 37: 0.478
-    merged = merge_tiles([found(boxes, [0.9, 0.8], corners=corners)], 0.4, 0.1)
+    merged = merge_tiles(tile_each(boxes, [0.9, 0.8], corners=corners), 0.4, 0.1)
     assert merged.in_task1.tolist() == [True, True]
     assert merged.in_task2.tolist() == [True, False]
+
+
+def test_fault_true_neighbours_in_a_tile_were_lost():
+    """The bars again, in one tile: their upright boxes overlap by more than the threshold."""
+    bar = np.array([[40, 0], [46, 6], [6, 46], [0, 40]], dtype=float)
+    corners = np.array([bar, bar + [9, 9]])
+    first = found([[0, 0, 45, 45], [9, 9, 54, 54]], [0.9, 0.7], corners=corners)
+    second = found([[1, 1, 46, 46], [10, 10, 55, 55]], [0.8, 0.6], corners=corners + 1)
+    merged = merge_tiles([first], 0.4, 0.1)
+    assert merged.in_task1.tolist() == merged.in_task2.tolist() == [True, True]
+    merged = merge_tiles([first, second], 0.5, 0.1)  # 37 x 37 shared: 0.478
+    assert merged.scores.tolist() == [0.9, 0.7] and merged.in_task2.all()
+    # the better bar of one tile still drops the neighbour that another tile found alone
+    alone = second.select([1])
+    assert merge_tiles([first.select([0]), alone], 0.4, 0.1).in_task2.tolist() == [True, False]
 
 
 def test_what_repeats_in_both_tasks_is_dropped():
     bar = np.array([[40, 0], [46, 6], [6, 46], [0, 40]], dtype=float)
     corners = np.array([bar, bar + [1, 1]])
     boxes = [[0, 0, 45, 45], [1, 1, 46, 46]]
-    merged = merge_tiles([found(boxes, [0.9, 0.8], corners=corners)], 0.5, 0.1)
+    merged = merge_tiles(tile_each(boxes, [0.9, 0.8], corners=corners), 0.5, 0.1)
     assert len(merged) == 1
 
 

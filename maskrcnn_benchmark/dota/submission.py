@@ -80,7 +80,7 @@ def write_task_files(
     folder = Path(folder)
     oriented = any(found.corners is not None for found in detections.values())
     texts = {
-        folder / f"Task{task}_{class_to_file_part(name)}.txt": _format(results)
+        folder / f"Task{task}_{class_to_file_part(name)}.txt": format_results(results)
         for task in ((1, 2) if oriented else (2,))
         for name, results in results_by_class(detections, class_names, task).items()
     }
@@ -188,7 +188,8 @@ def _join(parts: list[tuple[str, np.ndarray, np.ndarray]], task: int) -> ClassRe
     return ClassResults(names, scores.round(SCORE_DECIMALS), coordinates.round(COORDINATE_DECIMALS))
 
 
-def _format(results: ClassResults) -> str:
+def format_results(results: ClassResults) -> str:
+    """Lay out a result file."""
     lines = []
     fields = map(image_to_field, results.image_names)
     for name, score, row in zip(fields, results.scores, results.coordinates, strict=True):

@@ -21,6 +21,7 @@ COMMANDS = {
     "convert": "labels from one format to another: DOTA, YOLO-OBB, COCO, labelme, ...",
     "draw": "pictures of labels, with the order of corners",
     "split": "cut images and labels into overlapping tiles",
+    "merge": "results of tiles to results of whole images",
     "evaluate": "average precision of DOTA result files",
     "report": "why the score is what it is: errors told apart, on a page with pictures",
     "compare": "whether two results differ by more than noise",
