@@ -56,6 +56,12 @@ def table_of(rows=ROWS, objects=OBJECTS, task=1):
     return find_overlaps({"A": objects}, class_results(rows, task), task)
 
 
+def summary_of(table, iou, metric, tiles=None):
+    assignment = assign(table, iou)
+    errors = find_errors(table, assignment, iou, tiles)
+    return summarize_errors(table, assignment, errors, metric)
+
+
 def kinds_of(table, tiles=None, iou=0.5):
     """Return the kind of each detection by its class and score."""
     errors = find_errors(table, assign(table, iou), iou, tiles)
@@ -85,7 +91,7 @@ def test_every_kind_is_told_apart():
 
 def test_without_tiles_there_is_no_seam():
     assert kinds_of(table_of())[("ship", 0.70)] == "localisation"
-    assert "seam" not in summarize_errors(table_of(), 0.5, "area")["kinds"]
+    assert "seam" not in summary_of(table_of(), 0.5, "area")["kinds"]
 
 
 def test_upright_boxes_have_no_angle():
@@ -113,7 +119,7 @@ AFTER = {
 
 
 def test_mending_brings_what_it_brings_by_hand():
-    summary = summarize_errors(table_of(), 0.5, "area", TILES)
+    summary = summary_of(table_of(), 0.5, "area", TILES)
     assert summary["mAP"] == pytest.approx((BEFORE["ship"] + BEFORE["plane"]) / 2)
     assert set(summary["kinds"]) == set(AFTER)
     for kind, (ships, planes, values) in AFTER.items():
@@ -188,7 +194,7 @@ def test_mended_twice_the_better_one_stays(score, expected):
     """Beside the one that is found, better or worse, a mended detection is no false positive."""
     objects = [rectangle(10, 10, 30, 20)]
     rows = [row("ship", 0.8, 10, 10, 30, 20), row("ship", score, 20, 10, 40, 20)]
-    summary = summarize_errors(table_of(rows, objects), 0.5, "area")
+    summary = summary_of(table_of(rows, objects), 0.5, "area")
     assert summary["kinds"]["localisation"]["count"] == 1
     assert summary["mAP"] + summary["kinds"]["localisation"]["gain"] == pytest.approx(expected)
 
@@ -196,7 +202,7 @@ def test_mended_twice_the_better_one_stays(score, expected):
 def test_mended_to_a_difficult_object_it_counts_for_nothing():
     objects = [rectangle(10, 10, 30, 20), rectangle(50, 10, 70, 20, difficult=1)]
     rows = [row("ship", 0.9, 60, 10, 80, 20), row("ship", 0.8, 10, 10, 30, 20)]
-    summary = summarize_errors(table_of(rows, objects), 0.5, "area")
+    summary = summary_of(table_of(rows, objects), 0.5, "area")
     assert summary["mAP"] == 0.5
     assert summary["kinds"]["localisation"]["gain"] == 0.5
 
@@ -205,11 +211,11 @@ def test_classes_with_nothing_left_to_find():
     # planes: the only one is missed; cars: there are none, and one was detected
     objects = [rectangle(10, 10, 30, 20), rectangle(50, 10, 70, 20, "plane")]
     rows = [row("ship", 0.9, 10, 10, 30, 20), row("car", 0.8, 100, 80, 120, 90)]
-    summary = summarize_errors(table_of(rows, objects), 0.5, "voc07")
+    summary = summary_of(table_of(rows, objects), 0.5, "voc07")
     assert summary["mAP"] == pytest.approx(1 / 3)
     assert summary["kinds"][MISSED]["classes"]["plane"]["gain"] == 1.0
     assert summary["kinds"][EVERY_FALSE]["gain"] == 0.0
-    summary = summarize_errors(table_of(rows, objects), 0.5, "area")
+    summary = summary_of(table_of(rows, objects), 0.5, "area")
     assert summary["mAP"] == 0.5
     assert summary["kinds"]["background"]["classes"]["car"] == {"count": 1, "gain": None}
 

@@ -192,7 +192,7 @@ def test_without_tiles_and_images_the_page_says_so(tmp_path):
         files={"A": [ImageFile(tmp_path / "none.png")]},
     )
     text = (tmp_path / "r.html").read_text()
-    assert "the tiles of 1 images are not known, such as B &amp; C" in text
+    assert "the tiles of 1 of the images are not known, such as B &amp; C" in text
     assert "Not drawn, for want of a readable file: A." in text
 
 

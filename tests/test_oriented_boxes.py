@@ -12,6 +12,7 @@ from maskrcnn_benchmark.structures.mask_corners import masks_to_corners
 from maskrcnn_benchmark.structures.oriented_boxes import (
     best_oriented_overlap,
     oriented_iou,
+    oriented_iou_of_pairs,
     oriented_nms,
     signed_areas,
 )
@@ -286,3 +287,11 @@ def test_threshold_and_the_largest_part():
     assert found.tolist() == pytest.approx(expected, abs=1e-3)
     low = upright(masks_to_corners(mask, box, threshold=0.7)[0])
     assert low[0] < 101 and low[1] > 50 + 15  # only the corner part is left
+
+
+def test_iou_of_pairs_is_the_diagonal_of_all_pairs():
+    rng = np.random.default_rng(0)
+    a = rng.uniform(0, 40, (30, 4, 2))  # of any shape, crossing themselves too
+    b = a + rng.normal(0, 6, (30, 4, 2))
+    assert oriented_iou_of_pairs(a, b) == pytest.approx(np.diagonal(oriented_iou(a, b)), abs=1e-9)
+    assert oriented_iou_of_pairs(a[:0], b[:0]).shape == (0,)

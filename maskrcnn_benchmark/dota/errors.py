@@ -19,7 +19,6 @@ import torch
 from maskrcnn_benchmark.dota.overlaps import (
     Assignment,
     Overlaps,
-    assign,
     class_precisions,
     mean_precision,
 )
@@ -60,11 +59,13 @@ class Errors:
         kind: int (N,), an index into KINDS; -1 for what is no false positive.
         target: int (N,), the object that a false positive of the kinds CORRECTED is about; else -1.
         missed: bool (M,).
+        seams_known: whether the kind "seam" could be told apart.
     """
 
     kind: np.ndarray
     target: np.ndarray
     missed: np.ndarray
+    seams_known: bool
 
     def is_kind(self, name: str) -> np.ndarray:
         """Say which detections (N,) are errors of a kind."""
@@ -102,27 +103,24 @@ def find_errors(
     target = np.where(false, np.select(holds, [objects for _, objects in kinds]), -1)
     missed = ~assignment.found & ~table.difficult
     missed[target[target >= 0]] = False
-    return Errors(kind, target, missed)
+    return Errors(kind, target, missed, tiles is not None)
 
 
-def summarize_errors(table: Overlaps, iou: float, metric: str, tiles: Tiles | None = None) -> dict:
+def summarize_errors(table: Overlaps, assignment: Assignment, errors: Errors, metric: str) -> dict:
     """Count the errors of each kind, and compute what mending them would bring.
 
     Args:
-        table: objects, detections and which overlap.
-        iou: the threshold that a true positive must exceed.
+        table, assignment, errors: as `find_errors` takes and gives them.
         metric: "voc07" or "area".
-        tiles: per image; None: not known.
 
     Returns:
         {"mAP": …, "kinds": {kind: {"count": …, "gain": of mAP, "classes": {name: {"count": …,
         "gain": of AP}}}}}; kinds are KINDS, "missed", and all false positives and all objects not
-        found taken together. Gains are None where there is no AP; seam is absent without tiles.
+        found taken together. Gains are None where there is no AP; "seam" is absent where seams
+        are not known.
     """
-    assignment = assign(table, iou)
-    errors = find_errors(table, assignment, iou, tiles)
     before = mended_precisions(table, assignment, errors, None, metric)
-    kinds = [kind for kind in KINDS if tiles is not None or kind != "seam"]
+    kinds = [kind for kind in KINDS if errors.seams_known or kind != "seam"]
     summary = {}
     for kind in (*kinds, MISSED, EVERY_FALSE, EVERY_UNFOUND):
         after = mended_precisions(table, assignment, errors, kind, metric)

@@ -3,6 +3,8 @@
     python tools/dota.py toy DATA --images 20 --size 1024x768 --objects 150 --seed 1
     python tools/dota.py split DATA TILES --size 1024 --overlap 200
     python tools/dota.py evaluate --labels DATA/labelTxt --detections RESULTS --task 1
+    python tools/dota.py report RESULTS --labels DATA/labelTxt --images DATA/images report.html
+    python tools/dota.py compare RESULTS OTHERS --labels DATA/labelTxt
     python tools/dota.py submit RESULTS Task1.zip --task 1 --images TEST/images
 
 `COMMAND --help` says more about each. Exit status: 0; 1 if a check found something to mend; 2 with

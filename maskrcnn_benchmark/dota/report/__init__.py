@@ -1,14 +1,15 @@
 """Why a score is what it is: a page for people, and its figures as JSON beside it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from maskrcnn_benchmark.dota.annotations import DotaObject
 from maskrcnn_benchmark.dota.errors import find_errors
-from maskrcnn_benchmark.dota.overlaps import Overlaps, assign, find_overlaps
+from maskrcnn_benchmark.dota.overlaps import assign, find_overlaps
 from maskrcnn_benchmark.dota.report.figures import Rule, report_figures
 from maskrcnn_benchmark.dota.report.page import Notes, report_page
 from maskrcnn_benchmark.dota.report.pictures import ImageFile, Picture, draw_worst
@@ -53,10 +54,14 @@ def write_report(
     if tiles is None:
         no_seams = "it is not known how the images were cut into tiles (--tiles, or --tile)."
     elif lacking:
-        no_seams = f"the tiles of {len(lacking)} images are not known, such as {lacking[0]}."
+        no_seams = f"the tiles of {len(lacking)} of the images are not known, such as {lacking[0]}."
         tiles = None
-    figures = report_figures(table, rule, tiles)
-    drawn, no_pictures = _draw(table, figures, rule, tiles, files, pictures)
+    assignment = assign(table, rule.iou)
+    errors = find_errors(table, assignment, rule.iou, tiles)
+    figures = report_figures(table, assignment, errors, rule, tiles)
+    worst = [entry for entry in figures["worst_images"] if entry["errors"]][:pictures]
+    draw = partial(draw_worst, table, assignment, errors, rule.score)
+    drawn, no_pictures = _draw(draw, worst, files)
     notes = Notes(
         f"{path.resolve().parent.name}: why the score is what it is", no_seams, no_pictures
     )
@@ -67,28 +72,20 @@ def write_report(
 
 
 def _draw(
-    table: Overlaps,
-    figures: dict,
-    rule: Rule,
-    tiles: Tiles | None,
+    draw: Callable[[str, Sequence[ImageFile]], Picture | None],
+    worst: Sequence[dict],
     files: Mapping[str, Sequence[ImageFile]] | None,
-    count: int,
 ) -> tuple[list[tuple[dict, Picture]], str | None]:
-    """Draw the worst images; return them, and what to say of those that could not be drawn."""
+    """Draw images; return their pictures, and what to say of those that could not be drawn."""
     if files is None:
         return [], "No pictures: the images were not given."
-    worst = [entry for entry in figures["worst_images"] if entry["errors"]][:count]
-    assignment = assign(table, rule.iou)
-    errors = find_errors(table, assignment, rule.iou, tiles)
     drawn, lacking = [], []
     for entry in tqdm(worst, "draw", unit="image", disable=None):
         own = files.get(entry["name"], ())
-        picture = own and draw_worst(table, assignment, errors, rule.score, entry["name"], own)
-        if picture:
-            drawn.append((entry, picture))
-        else:
+        picture = draw(entry["name"], own) if own else None
+        if picture is None:
             lacking.append(entry["name"])
-    return (
-        drawn,
-        f"Not drawn, for want of a readable file: {', '.join(lacking)}." if lacking else None,
-    )
+        else:
+            drawn.append((entry, picture))
+    names = ", ".join(lacking)
+    return drawn, f"Not drawn, for want of a readable file: {names}." if lacking else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskrcnn_benchmark.dota.confusion import confusion_matrix
-from maskrcnn_benchmark.dota.errors import KINDS, Errors, find_errors, summarize_errors
+from maskrcnn_benchmark.dota.errors import KINDS, Errors, summarize_errors
 from maskrcnn_benchmark.dota.overlaps import (
     Assignment,
     Overlaps,
@@ -42,12 +42,14 @@ class Rule:
     score: float = 0.3
 
 
-def report_figures(table: Overlaps, rule: Rule, tiles: Tiles | None) -> dict:
+def report_figures(
+    table: Overlaps, assignment: Assignment, errors: Errors, rule: Rule, tiles: Tiles | None
+) -> dict:
     """Compute all figures of a report.
 
     Args:
-        table: objects, detections and which overlap.
-        rule: by what to count.
+        table, assignment, errors: what was found, and what of it is wrong.
+        rule: by what to count; assignment and errors are at its threshold.
         tiles: per image; None where they are not known: then there is nothing about seams.
 
     Returns:
@@ -55,14 +57,12 @@ def report_figures(table: Overlaps, rule: Rule, tiles: Tiles | None) -> dict:
         "detections", "mAP"; "ap": per column, "mAP" and "classes"; "classes": counts and best
         score per class; "curves", "confusion", "errors", "strata", "worst_images".
     """
-    assignment = assign(table, rule.iou)
-    errors = find_errors(table, assignment, rule.iou, tiles)
     curves = {
         name: precision_curve(table, assignment, number)
         for number, name in enumerate(table.class_names)
         if table.npos[number]
     }
-    summary = summarize_errors(table, rule.iou, rule.metric, tiles)
+    summary = summarize_errors(table, assignment, errors, rule.metric)
     strata = {"size": size_strata(table), "crowd": crowd_strata(table)}
     if tiles is not None:
         strata["seam"] = seam_strata(table, tiles)
