@@ -1,6 +1,7 @@
 """The development kit's rule, by hand, against a plain loop, and on real results."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -252,6 +253,25 @@ def test_images_without_labels_are_named(tmp_path):
         evaluate_folders(labels, found, 1, 0.5, "area")
     with pytest.raises(FileNotFoundError, match="expected label files"):
         evaluate_folders(found / "none", found, 1, 0.5, "area")
+
+
+@pytest.mark.slow
+def test_seconds_of_a_crowd():
+    """20 images of 4,000 objects and 8,000 detections; a sixth of the limit is usual."""
+    random = np.random.default_rng(0)
+    labels, names, rows = {}, [], []
+    for number in range(20):
+        corners = random.uniform(0, 4000, (4000, 1, 2)) + square(0, 0, 20) * random.uniform(
+            0.5, 1, (4000, 1, 2)
+        )
+        labels[f"P{number}"] = [DotaObject(shape, "ship") for shape in corners]
+        rows.append(np.repeat(corners, 2, axis=0).reshape(-1, 8) + random.normal(0, 1, (8000, 8)))
+        names += [f"P{number}"] * 8000
+    found = ClassResults(names, random.random(160_000), np.concatenate(rows))
+    start = time.process_time()
+    entry = entry_of(labels, found)
+    assert time.process_time() - start < 9
+    assert entry["npos"] == 80_000 and 70_000 < entry["tp"] <= 80_000
 
 
 def test_real_results_as_the_devkit_evaluates_them(shared_data):

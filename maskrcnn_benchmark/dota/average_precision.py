@@ -30,7 +30,7 @@ from maskrcnn_benchmark.dota.annotations import (
 from maskrcnn_benchmark.dota.classes import in_order
 from maskrcnn_benchmark.dota.submission import ClassResults, read_task_folder
 from maskrcnn_benchmark.dota.tiles import parse_tile_name
-from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou
+from maskrcnn_benchmark.structures.oriented_boxes import best_oriented_overlap, oriented_iou
 
 METRICS = ("voc07", "area")
 BLOCK = 256
@@ -256,12 +256,24 @@ def _match_class(
         corners = stack_corners(objects[image])
         if len(corners) == 0:
             continue
-        for start in range(0, len(places), BLOCK):  # a block at a time: memory grows with M only
-            block = places[start : start + BLOCK]
-            overlaps = result_iou(coordinates[block], corners, task)  # [block, M]
-            best_iou[block] = overlaps.max(axis=1)
-            best_object[block] = starts[image] + overlaps.argmax(axis=1)
+        best_iou[places], index = _best_overlaps(coordinates[places], corners, task)
+        best_object[places] = starts[image] + index
     return ClassMatches(best_iou, best_object, np.array(difficult, dtype=bool))
+
+
+def _best_overlaps(
+    coordinates: np.ndarray, corners: np.ndarray, task: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the greatest IoU (N,) of each result with objects (M, 4, 2), and the first such."""
+    if task == 1:
+        return best_oriented_overlap(coordinates.reshape(-1, 4, 2), corners)
+    best_iou = np.zeros(len(coordinates))
+    best_object = np.zeros(len(coordinates), dtype=np.int64)
+    for start in range(0, len(coordinates), BLOCK):  # memory grows with M only
+        block = slice(start, start + BLOCK)
+        overlaps = result_iou(coordinates[block], corners, task)  # [block, M]
+        best_iou[block], best_object[block] = overlaps.max(axis=1), overlaps.argmax(axis=1)
+    return best_iou, best_object
 
 
 def result_iou(coordinates: np.ndarray, corners: np.ndarray, task: int) -> np.ndarray:

@@ -8,7 +8,9 @@ import numpy as np
 
 def format_number(value: float, decimals: int = 4) -> str:
     """Write a number with up to that many decimals and at least one: 12 -> "12.0"."""
-    return np.format_float_positional(round(float(value), decimals) + 0.0, trim="0")
+    rounded = round(float(value), decimals) + 0.0
+    text = repr(rounded)  # twice as fast as NumPy's, but 1e-05 and 1e+16 have a power
+    return np.format_float_positional(rounded, trim="0") if "e" in text else text
 
 
 def parse_numbers(fields: Sequence[str]) -> list[float]:

@@ -18,7 +18,7 @@ def overlapping_pairs(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the pairs whose boxes share an area, each once, in parts of bounded size.
 
     Args:
-        a: (N, 4) float64; boxes without area, or that are not finite, overlap nothing.
+        a: (N, 4) float64; boxes without area or with NaN overlap nothing.
         b: (M, 4) float64.
 
     Yields:
@@ -26,9 +26,10 @@ def overlapping_pairs(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         box may overlap.
     """
     if len(a) * len(b) <= _FEW:
-        low = torch.maximum(a[:, None, :2], b[:, :2])  # [N, M, 2]
-        high = torch.minimum(a[:, None, 2:], b[:, 2:])
-        rows, columns = (low < high).all(dim=2).nonzero(as_tuple=True)
+        ax1, ay1, ax2, ay2 = _nan_without_area(a)[:, :, None].unbind(dim=1)
+        bx1, by1, bx2, by2 = _nan_without_area(b).unbind(dim=1)
+        share = (ax1 < bx2) & (bx1 < ax2) & (ay1 < by2) & (by1 < ay2)  # [N, M]
+        rows, columns = share.nonzero(as_tuple=True)
         yield rows, columns
         return
     rows_a, rows_b = _with_area(a), _with_area(b)
@@ -45,10 +46,15 @@ def overlapping_pairs(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield rows_a[first], rows_b[second]
 
 
+def _nan_without_area(boxes: Tensor) -> Tensor:
+    """Return the boxes (N, 4), those without area as NaN, which overlaps nothing."""
+    return torch.where((boxes[:, :2] < boxes[:, 2:]).all(dim=1, keepdim=True), boxes, torch.nan)
+
+
 def _with_area(boxes: Tensor) -> Tensor:
     """Return the places of the boxes with an area and finite coordinates."""
-    good = (boxes[:, :2] < boxes[:, 2:]) & (boxes[:, :2] > -torch.inf) & (boxes[:, 2:] < torch.inf)
-    return good.all(dim=1).nonzero().squeeze(1)
+    good = (boxes[:, :2] < boxes[:, 2:]).all(dim=1) & boxes.isfinite().all(dim=1)
+    return good.nonzero().squeeze(1)
 
 
 class _Strips:
