@@ -145,14 +145,14 @@ def test_tiles_are_evaluated_as_images_unless_they_are_complete(tmp_path):
     folder = make_dota_folder(tmp_path, {"P01__1__48___26": (64, 64, []), "B": (100, 64, [])})
     loose = dataset(folder)
     assert loose.has_loose_tiles
-    expected = [("B", 0, 0), ("B", 36, 0), ("P01__1__48___26", 0, 0)]
+    expected = [("B", 1, 0, 0), ("B", 1, 36, 0), ("P01__1__48___26", 1, 0, 0)]
     assert [loose.source_frame(i) for i in range(3)] == expected
     (folder / "tiles.json").write_text("{}")
     make_dota_folder(folder, {"P01": (112, 90, []), "B": (100, 64, [])}, "labelTxt-original")
     (folder / "images" / "P01.png").unlink()
     complete = dataset(folder)
     assert not complete.has_loose_tiles
-    assert complete.source_frame(2) == ("P01", 48, 26)
+    assert complete.source_frame(2) == ("P01", 1, 48, 26)
 
 
 def test_an_image_is_decoded_once_for_all_its_tiles(crowd, monkeypatch):

@@ -1,8 +1,8 @@
 """What is noted of a folder of tiles: tiles.json, or a journal until the folder is finished.
 
-tiles.json holds {"tile", "overlap", "rule", "sources": {name: {"width", "height", "bytes", "times",
+tiles.json holds {"tile", "overlap", "rule", "gsd", "rates", "sources": {name: {"width", "height", "bytes", "times",
 "sha256", "tiles": [names], "labels"}}}. "bytes", "times" and "sha256" say which file was cut;
-"labels" counts what its labels hold (see `split._count`), and is null for an image without a
+"gsd" and "rates" are there if they were given. "labels" counts what its labels hold (see `split._count`), and is null for an image without a
 label file. tiles-unfinished.jsonl has the settings in its first line and a line per finished
 source.
 """
@@ -16,6 +16,7 @@ from maskrcnn_benchmark.utils.atomic_write import write_text
 PLAN = "tiles.json"
 JOURNAL = "tiles-unfinished.jsonl"
 SIZES = ("tile", "overlap")  # pixels
+SETTINGS = (*SIZES, "gsd", "rates")  # the latter two where they were given
 COUNTS = ("difficult", "cut_away", "empty")  # of the labels, beside "classes"
 _ADVICE = "run `tools/dota.py split` into a new folder"
 
@@ -67,7 +68,8 @@ def read_finished(folder: Path, settings: dict) -> dict[str, dict]:
         return {}
     if made_with != settings:
         was, now = (
-            f"tile {s.get('tile')}, overlap {s.get('overlap')}" for s in (made_with, settings)
+            ", ".join(f"{key} {made[key]}" for key in SETTINGS if key in made)
+            for made in (made_with, settings)
         )
         raise ValueError(
             f"{folder}: was made with other settings ({was}, not {now}) or by another version; "

@@ -5,6 +5,7 @@ reaches out of over a seam cuts it: the network sees a part of it there, and may
 """
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,33 @@ def planned_tiles(plan: Mapping[str, Any]) -> dict[str, list[Window]]:
             if parsed is None:
                 raise ValueError(f"tiles.json: {tile!r} of {name} is no tile's name")
             _, rate, x, y = parsed
-            x0, y0, side = round(x / rate), round(y / rate), round(plan["tile"] / rate)
-            width, height = min(side, entry["width"] - x0), min(side, entry["height"] - y0)
-            tiles[name].append(Window(x0, y0, width, height))
+            side = plan["tile"] or ceil(max(entry["width"], entry["height"]) * rate)
+            tiles[name].append(unscaled_window(Window(x, y, side, side), rate, entry))
     return tiles
+
+
+def unscaled_window(window: Window, rate: float, image: Mapping[str, Any]) -> Window:
+    """Return what a window of an image that was enlarged or shrunk shows of it, in whole pixels.
+
+    Args:
+        window: in the image enlarged by the rate; it may reach over the border.
+        rate: of the window.
+        image: "width" and "height" before it was enlarged, if they are known.
+    """
+    x0, x1 = _span(window.x0, window.width, rate, image.get("width"))
+    y0, y1 = _span(window.y0, window.height, rate, image.get("height"))
+    return Window(x0, y0, x1 - x0, y1 - y0)
+
+
+def _span(start: int, side: int, rate: float, length: int | None) -> tuple[int, int]:
+    """Return a window's first edge and last in one direction, of an image of that length.
+
+    What reaches the border of the enlarged image, which was rounded there, reaches the image's.
+    """
+    end = start + side
+    if length is not None and end >= round(length * rate):
+        return round(start / rate), length
+    return round(start / rate), round(end / rate)
 
 
 def seam_distance(boxes: np.ndarray, tiles: Sequence[Window]) -> np.ndarray:

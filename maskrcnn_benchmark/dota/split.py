@@ -5,8 +5,8 @@
                                         DESTINATION/labelTxt-original/P0706.txt   (a copy)
                                         DESTINATION/tiles.json
 
-Tiles, names and clipped labels are those of dota/tiles.py; an image without a label file gets none
-for its tiles. tiles.json (dota/plan.py) is there only when all is finished; until then a journal
+Tiles, names and clipped labels are those of dota/tiles.py, scales those of dota/rates.py; an image
+without a label file gets none for its tiles. tiles.json (dota/plan.py) is there only when all is finished; until then a journal
 says which sources are, so that a run which was interrupted goes on where it stopped.
 """
 
@@ -15,7 +15,7 @@ import json
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
+import numpy as np
 from tqdm import tqdm
 
 from maskrcnn_benchmark.dota.annotations import (
@@ -41,6 +42,7 @@ from maskrcnn_benchmark.dota.plan import (
     write_journal,
     write_plan,
 )
+from maskrcnn_benchmark.dota.rates import rates_of_images, scale_image, scale_labels
 from maskrcnn_benchmark.dota.tiles import (
     CUT_AWAY,
     RULE,
@@ -72,6 +74,7 @@ class _Job:
     destination: Path
     tile: int
     overlap: int
+    rates: tuple[float, ...]
 
 
 def split_folder(
@@ -81,6 +84,8 @@ def split_folder(
     overlap: int,
     workers: int = 1,
     report: Callable[[str], None] = print,
+    rates: Sequence[float] = (1.0,),
+    gsd: float | None = None,
 ) -> int:
     """Cut all images of a folder into tiles, and their labels with them.
 
@@ -93,6 +98,8 @@ def split_folder(
         tile, overlap: pixels; tile 0 copies each image as one tile.
         workers: how many processes cut.
         report: is told what the user should know.
+        rates: scales at which each image is cut, 0.5 for half its sides.
+        gsd: the size on the ground that pixels get before, as for `rates_of_images`.
 
     Returns:
         how many tiles there are now.
@@ -108,12 +115,17 @@ def split_folder(
     if files.label_folder is None:
         report(f"{source}: has no labelTxt, so only images are cut")
     report_dark_images(list(files.images.values()), report)
+    rates_of = rates_of_images(files.images, files.label_files, rates, gsd, report)
     settings = {"tile": tile, "overlap": overlap, "rule": RULE}
+    if gsd is not None:
+        settings["gsd"] = gsd
+    if tuple(rates) != (1,):
+        settings["rates"] = list(rates)
     for folder in (destination, *(destination / name for name in PARTS)):
         remove_parts(folder)
     finished = read_finished(destination, settings)
     jobs = [
-        _Job(image, files.label_files.get(name), destination, tile, overlap)
+        _Job(image, files.label_files.get(name), destination, tile, overlap, rates_of[name])
         for name, image in files.images.items()
     ]
     jobs = [job for job in jobs if not _is_finished(job, finished)]
@@ -268,15 +280,9 @@ def _cut(job: _Job) -> tuple[str, dict]:
     checksum = _sha256(job.image)
     image = read_image(job.image)
     height, width = image.shape[:2]
-    shown = {}
-    for window in tile_grid(width, height, job.tile, job.overlap):
-        tile = tile_name(name, 1, window)
-        rows = slice(window.y0, window.y0 + window.height)
-        columns = slice(window.x0, window.x0 + window.width)
-        write_image(job.destination / "images" / f"{tile}.png", image[rows, columns])
-        shown[tile] = clip_labels(objects, window)
-        if job.labels:
-            write_labels(job.destination / "labelTxt" / f"{tile}.txt", shown[tile])
+    shown: dict[str, list[DotaObject]] = {}
+    for rate in job.rates:
+        shown |= _cut_at(job, image, objects, rate)
     if job.labels:
         shutil.copyfile(job.labels, job.destination / ORIGINALS / f"{name}.txt")
     return name, {
@@ -288,6 +294,28 @@ def _cut(job: _Job) -> tuple[str, dict]:
         "tiles": list(shown),
         "labels": _count(shown.values(), objects, width, height) if job.labels else None,
     }
+
+
+def _cut_at(
+    job: _Job, image: np.ndarray, objects: list[DotaObject], rate: float
+) -> dict[str, list[DotaObject]]:
+    """Write one source's tiles of one rate; return what each shows, by its name."""
+    try:
+        image = scale_image(image, rate)
+    except ValueError as error:
+        raise ValueError(f"{job.image}: {error}") from None
+    objects = scale_labels(objects, rate)
+    height, width = image.shape[:2]
+    shown = {}
+    for window in tile_grid(width, height, job.tile, job.overlap):
+        tile = tile_name(job.image.stem, rate, window)
+        rows = slice(window.y0, window.y0 + window.height)
+        columns = slice(window.x0, window.x0 + window.width)
+        write_image(job.destination / "images" / f"{tile}.png", image[rows, columns])
+        shown[tile] = clip_labels(objects, window)
+        if job.labels:
+            write_labels(job.destination / "labelTxt" / f"{tile}.txt", shown[tile])
+    return shown
 
 
 def _count(

@@ -5,7 +5,8 @@ an image smaller than the tile is one window of its own size (no padding). Width
 and overlap 200: windows start at 0, 824 and 2425 - 1024 = 1401.
 
 Names: `SOURCE__RATE__X___Y`, X and Y being the window's first column and row in the source image
-enlarged by RATE, as DOTA's development kit writes them: `P0706__1__824___0`.
+enlarged by RATE, as DOTA's development kit writes them: `P0706__1__824___0`. A place x, y in that
+tile is at ((x + X) / RATE, (y + Y) / RATE) in the source.
 
 Labels: an object that lies wholly in the window moves with it and stays as it is. Of any other, the
 part inside is kept as its label; it keeps its difficult flag when more than 0.7 of its area is

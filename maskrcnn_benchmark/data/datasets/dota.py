@@ -1,7 +1,7 @@
 """DOTA-format folders, raw or split, as samples that fit a network.
 
 An image larger than the tile is cut in memory on `dota.tiles`' grid, so a sample is a window of a
-file; a file named like `P0706__1__824___0` is itself a tile of P0706. The tiles of a folder that
+file; a file named like `P0706__0.5__824___0` is itself a tile of P0706, shrunk to half its sides. The tiles of a folder that
 `tools/dota.py split` made (see dota/folders.py) are merged and evaluated on the whole images.
 """
 
@@ -43,7 +43,8 @@ class DotaSample:
     Attributes:
         path: the image file.
         source: name of the image that the file is, or is a tile of.
-        x0, y0: first column and row of the sample in that image, pixels.
+        rate: how much that image was enlarged before it was cut.
+        x0, y0: first column and row of the sample in the image so enlarged, pixels.
         file_x0, file_y0: first column and row of the sample in the file.
         width, height: pixels.
         is_cut: the sample is only a part of the file.
@@ -51,6 +52,7 @@ class DotaSample:
 
     path: str
     source: str
+    rate: float
     x0: int
     y0: int
     file_x0: int
@@ -286,16 +288,20 @@ class DotaDataset(Dataset):
             target.add_field("masks", SegmentationMask(outlines, size, mode="poly"))
         return target
 
-    def source_frame(self, index: int) -> tuple[str, int, int]:
-        """Return the image that a sample is evaluated as a part of, and the sample's x and y in it.
+    def source_frame(self, index: int) -> tuple[str, float, int, int]:
+        """Return the image that a sample is evaluated as a part of, and the sample's place there.
 
         Tiles are evaluated on their whole image if tiles.json says that they are complete, else
         each tile as an image.
+
+        Returns:
+            (image, rate, x, y): pixel column x of the image enlarged by the rate is the sample's
+            first.
         """
         sample = self.samples[index]
         if self.tiles_are_complete:
-            return sample.source, sample.x0, sample.y0
-        return sample.stem, sample.file_x0, sample.file_y0
+            return sample.source, sample.rate, sample.x0, sample.y0
+        return sample.stem, 1.0, sample.file_x0, sample.file_y0
 
     def reduce_prediction(self, index: int, prediction: BoxList) -> Detections:
         """Return what evaluation needs of a prediction, so that masks need not stay in memory.
@@ -308,8 +314,8 @@ class DotaDataset(Dataset):
             detections in the pixels of the image that `source_frame` names.
         """
         sample = self.samples[index]
-        _, x, y = self.source_frame(index)
-        return to_detections(prediction, Window(x, y, sample.width, sample.height))
+        _, rate, x, y = self.source_frame(index)
+        return to_detections(prediction, Window(x, y, sample.width, sample.height), rate)
 
     @property
     def has_loose_tiles(self) -> bool:
@@ -329,12 +335,13 @@ def _tell(message: str) -> None:
 
 def _samples_of(path: Path, width: int, height: int, tile: int, overlap: int) -> list[DotaSample]:
     """Cut an image file of so many pixels into samples."""
-    source, _, tile_x0, tile_y0 = parse_tile_name(path.stem) or (path.stem, 1.0, 0, 0)
+    source, rate, tile_x0, tile_y0 = parse_tile_name(path.stem) or (path.stem, 1.0, 0, 0)
     windows = tile_grid(width, height, tile, overlap)
     return [
         DotaSample(
             str(path),
             source,
+            rate,
             tile_x0 + window.x0,
             tile_y0 + window.y0,
             window.x0,

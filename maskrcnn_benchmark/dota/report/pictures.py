@@ -11,6 +11,7 @@ from maskrcnn_benchmark.dota.annotations import upright_edges
 from maskrcnn_benchmark.dota.errors import KINDS, Errors
 from maskrcnn_benchmark.dota.overlaps import Assignment, Overlaps
 from maskrcnn_benchmark.dota.report.figures import unfound_objects
+from maskrcnn_benchmark.dota.seams import unscaled_window
 from maskrcnn_benchmark.dota.tiles import Window
 from maskrcnn_benchmark.images.drawing import draw_detections
 from maskrcnn_benchmark.images.image_io import read_image, read_image_size
@@ -27,12 +28,14 @@ class ImageFile:
 
     Attributes:
         path: of the file.
-        x0, y0: its first column and row in the image, pixels.
+        x0, y0: its first column and row in the image enlarged by the rate, pixels.
+        rate: how much the image was enlarged before the file was cut out of it.
     """
 
     path: Path
     x0: int = 0
     y0: int = 0
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def draw_worst(
         table, assignment, errors: what was found, and what of it is wrong.
         score: the least score of the detections that count and are drawn.
         image_name: one of the table's.
-        files: of the image; the picture is a part of one of them.
+        files: of the image; the picture is a part of one of them, of the rate nearest to 1.
 
     Returns:
         None where no file can be read, which the log says.
@@ -79,8 +82,10 @@ def draw_worst(
             table.detection_corners[detections & assignment.false_positive],
         ]
     )
+    rate = min((file.rate for file in files), key=lambda rate: abs(np.log(rate)))
+    files = [file for file in files if file.rate == rate]
     try:
-        file, window = _window_around(_busiest_place(wrong), files)
+        file, window = _window_around(_busiest_place(wrong * rate), files)
         pixels = read_image(file.path)
     except (OSError, ValueError) as error:
         logging.getLogger(__name__).warning("%s", error)
@@ -93,12 +98,12 @@ def draw_worst(
     states = {TRUE: assignment.true_positive} | {kind: errors.is_kind(kind) for kind in KINDS}
     detection_states = _labels(len(table.scores), {DIFFICULT: ~assignment.true_positive} | states)
     return Picture(
-        window,
-        _draw(pixels, window, table.corners[objects], object_states[objects]),
+        unscaled_window(window, rate, {}),
+        _draw(pixels, window, table.corners[objects] * rate, object_states[objects]),
         _draw(
             pixels,
             window,
-            table.detection_corners[detections],
+            table.detection_corners[detections] * rate,
             detection_states[detections],
             table.scores[detections],
         ),
