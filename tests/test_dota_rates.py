@@ -65,7 +65,9 @@ def test_each_image_is_cut_at_each_rate(source, tmp_path):
 
 def test_other_rates_into_the_same_folder_are_refused(source, tmp_path):
     split(source, tmp_path / "tiles", rates=(0.5, 1))
-    with pytest.raises(ValueError, match=r"overlap 24, rates \[0.5, 1\], not tile 64, overlap 24\)"):
+    with pytest.raises(
+        ValueError, match=r"overlap 24, rates \[0.5, 1\], not tile 64, overlap 24\)"
+    ):
         split(source, tmp_path / "tiles")
     split(source, tmp_path / "one")
     assert split(source, tmp_path / "one", rates=(1.0,)) == 4  # the same settings
@@ -174,7 +176,8 @@ def test_tiles_of_all_rates_are_evaluated_on_the_whole_image(source, tmp_path):
         found.add_field("labels", target.get_field("labels"))
         found.add_field("scores", torch.full((len(target),), 0.9))
         predictions.append(found.resize((target.size[0] * 2, target.size[1] * 2)))
-    metrics = dota_evaluation(dataset, predictions, None, nms_hbb=0.5, nms_obb=0.1)
+    (tmp_path / "out").mkdir()
+    metrics = dota_evaluation(dataset, predictions, str(tmp_path / "out"))
     for task in ("task1", "task2"):
         figures = metrics[task]["area@0.75"]
         # six objects found in six frames or more are merged to the one ship that counts

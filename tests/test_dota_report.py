@@ -220,6 +220,21 @@ def test_large_images_are_shown_where_the_errors_are(tmp_path):
     assert 'width="640" height="640"' in text
 
 
+def test_files_of_the_rate_nearest_to_1_are_shown(tmp_path):
+    objects = [rectangle(2000 + 30 * k, 300, 2020 + 30 * k, 320) for k in range(5)]
+    write_image(tmp_path / "half.png", gradient(1200, 400))
+    write_image(tmp_path / "fifth.png", gradient(480, 160))
+    files = [
+        ImageFile(tmp_path / "fifth.png", rate=0.2),
+        ImageFile(tmp_path / "half.png", rate=0.5),
+    ]
+    write_report(tmp_path / "r.html", {"A": objects}, {}, 1, files={"A": files})
+    text = (tmp_path / "r.html").read_text()
+    # halved, the centres are 1005 … 1065; from the first - 320 or so, but no more than 1200 - 640
+    assert "from column 1120, row 0" in text
+    assert 'width="640" height="400"' in text
+
+
 @pytest.mark.slow
 def test_page_in_a_browser(report, tmp_path):
     """No error in the console, no picture broken, nothing wider than a telephone."""

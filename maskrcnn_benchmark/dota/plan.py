@@ -1,10 +1,10 @@
 """What is noted of a folder of tiles: tiles.json, or a journal until the folder is finished.
 
-tiles.json holds {"tile", "overlap", "rule", "gsd", "rates", "sources": {name: {"width", "height", "bytes", "times",
-"sha256", "tiles": [names], "labels"}}}. "bytes", "times" and "sha256" say which file was cut;
-"gsd" and "rates" are there if they were given. "labels" counts what its labels hold (see `split._count`), and is null for an image without a
-label file. tiles-unfinished.jsonl has the settings in its first line and a line per finished
-source.
+tiles.json holds {"tile", "overlap", "rule", "gsd", "rates", "sources": {name: {"width", "height",
+"bytes", "times", "sha256", "tiles": [names], "labels"}}}. "gsd" and "rates" are there if they were
+given. "bytes", "times" and "sha256" say which file was cut; "labels" counts what its labels hold
+(see `split._count`), and is null for an image without a label file. tiles-unfinished.jsonl has the
+settings in its first line and a line per finished source.
 """
 
 import json

@@ -6,8 +6,9 @@
                                         DESTINATION/tiles.json
 
 Tiles, names and clipped labels are those of dota/tiles.py, scales those of dota/rates.py; an image
-without a label file gets none for its tiles. tiles.json (dota/plan.py) is there only when all is finished; until then a journal
-says which sources are, so that a run which was interrupted goes on where it stopped.
+without a label file gets none for its tiles. tiles.json (dota/plan.py) is there only when all is
+finished; until then a journal says which sources are, so that a run which was interrupted goes on
+where it stopped.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """Cut SRC/images and SRC/labelTxt into overlapping tiles in DST, named as DOTA's devkit names them.
 
 --rates 0.5,1,1.5 cuts each image at three scales, in one folder. --gsd 0.3 first brings the images
-to that ground-sample distance, by the line `gsd:` of their label files. Results of such tiles come
-back to the images as they were, in evaluation and by `dota.py merge`.
+to that ground-sample distance, by the line `gsd:` of their label files. Evaluation and
+`dota.py merge` bring results of such tiles back to the images as they were.
 
 Interrupted, it goes on where it stopped when run again.
 """

@@ -1,8 +1,9 @@
 """DOTA-format folders, raw or split, as samples that fit a network.
 
 An image larger than the tile is cut in memory on `dota.tiles`' grid, so a sample is a window of a
-file; a file named like `P0706__0.5__824___0` is itself a tile of P0706, shrunk to half its sides. The tiles of a folder that
-`tools/dota.py split` made (see dota/folders.py) are merged and evaluated on the whole images.
+file; a file named like `P0706__0.5__824___0` is itself a tile of P0706, shrunk to half its sides.
+The tiles of a folder that `tools/dota.py split` made (see dota/folders.py) are merged and evaluated
+on the whole images.
 """
 
 import logging

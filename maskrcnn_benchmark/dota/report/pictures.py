@@ -82,9 +82,9 @@ def draw_worst(
             table.detection_corners[detections & assignment.false_positive],
         ]
     )
-    rate = min((file.rate for file in files), key=lambda rate: abs(np.log(rate)))
-    files = [file for file in files if file.rate == rate]
     try:
+        rate = min((file.rate for file in files), key=lambda rate: abs(np.log(rate)))
+        files = [file for file in files if file.rate == rate]
         file, window = _window_around(_busiest_place(wrong * rate), files)
         pixels = read_image(file.path)
     except (OSError, ValueError) as error:
