@@ -22,6 +22,7 @@ COMMANDS = {
     "toy": "draw aerial-like scenes with exact oriented labels",
     "convert": "labels from one format to another: DOTA, YOLO-OBB, COCO, labelme, ...",
     "draw": "pictures of labels, with the order of corners",
+    "stats": "what labels hold: counts, sizes, shapes, directions, density",
     "split": "cut images and labels into overlapping tiles",
     "merge": "results of tiles to results of whole images",
     "evaluate": "average precision of DOTA result files",
