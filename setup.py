@@ -92,10 +92,11 @@ if __name__ == "__main__":
         },
         extras_require={
             "cityscapes": ["cityscapesscripts"],
+            "geo": ["rasterio"],
             "tensorboard": ["tensorboard"],
             "test": [
                 *("pytest", "pytest-xdist", "ruff", "mypy"),
-                *("tensorboard", "cityscapesscripts", "shapely"),
+                *("tensorboard", "cityscapesscripts", "shapely", "rasterio"),
             ],
         },
     )

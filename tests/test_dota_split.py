@@ -511,3 +511,33 @@ def test_real_image_as_the_devkit_cut_it(shared_data, tmp_path):
         np.testing.assert_allclose(
             stack_corners(own_labels), stack_corners(their_labels), atol=1.01
         )
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_tiles_without_data_are_left_out_unless_they_show_an_object(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    source, tiles = tmp_path / "source", tmp_path / "tiles"
+    (source / "images").mkdir(parents=True)
+    (source / "labelTxt").mkdir()
+    bands = np.zeros((4, 100, 240), np.uint16)
+    bands[:, :, :80] = [[[500]], [[1000]], [[1500]], [[2000]]]
+    shape = {"count": 4, "height": 100, "width": 240, "dtype": "uint16", "nodata": 0}
+    for name in ("A", "B"):  # B has nothing at all
+        path = source / "images" / f"{name}.tif"
+        with rasterio.open(path, "w", driver="GTiff", **shape) as file:
+            file.write(bands if name == "A" else bands * 0)
+    # windows of 100 start at 0, 70 and 140; the object lies in that at 140 alone
+    item = DotaObject(rectangle(180, 20, 190, 28), "ship", 0)
+    write_labels(source / "labelTxt" / "A.txt", [item])
+    options = {"bands": "4,3,2", "stretch": "0,2550"}
+    assert split(source, tiles, **options) == 3
+    names = sorted(path.stem for path in (tiles / "images").iterdir())
+    assert names == ["A__1__0___0", "A__1__140___0", "A__1__70___0"]
+    # 2000 / 10 is red, 150 green, 100 blue
+    assert read_image(tiles / "images" / "A__1__0___0.png")[5, 5].tolist() == [100, 150, 200]
+    (source / "labelTxt" / "A.txt").write_text("")
+    assert split(source, tiles, **options) == 2
+    before = contents(tiles)
+    assert split(source, tiles, **options) == 2 and contents(tiles) == before
+    with pytest.raises(ValueError, match="tile 100, overlap 30, bands 4,3,2, .*not tile 100"):
+        split(source, tiles)

@@ -3,12 +3,15 @@
 import json
 import logging
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from launching import ROOT
 from made_data import boxlist, rectangle
 from PIL import Image
 from second_device import SecondDevice
@@ -20,6 +23,7 @@ from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.dota.annotations import write_labels
 from maskrcnn_benchmark.dota.average_precision import evaluate_folders
 from maskrcnn_benchmark.dota.submission import read_task_folder
+from maskrcnn_benchmark.engine import prediction_results
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
 from maskrcnn_benchmark.images.image_io import (
@@ -569,3 +573,74 @@ def test_a_predictor_follows_the_setting_of_the_greatest_size(tmp_path, two_scen
     set_max_pixels(MAX_PIXELS)
     assert caplog.text.count("300 x 200 pixels by its header, more than INPUT.MAX_PIXELS") == 2
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_tiff_is_read_by_windows_and_windows_without_data_are_passed_over(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    path, bands = tmp_path / "scene.tif", scene().transpose(2, 0, 1)
+    shape = {"count": 3, "height": 200, "width": 300, "dtype": "uint8"}
+    with rasterio.open(path, "w", driver="GTiff", nodata=0, **shape) as file:
+        file.write(bands)
+    write_image(tmp_path / "whole.png", scene())
+    whole, by_windows = BlobModel(), BlobModel()
+    wanted = make_predictor(whole).predict(tmp_path / "whole.png")
+    found = make_predictor(by_windows).predict(path)
+    assert found.size == (300, 200) and torch.equal(found.bbox, wanted.bbox)
+    assert torch.equal(found.get_field("scores"), wanted.get_field("scores"))
+    # windows start at 0, 56, 112, 168, 204 and 0, 56, 104; white pixels are in 9 of these 15
+    touched = sum(
+        scene()[y : y + 96, x : x + 96].any() for x in (0, 56, 112, 168, 204) for y in (0, 56, 104)
+    )
+    assert touched < 15 and sum(map(len, by_windows.seen)) == touched
+
+
+def test_an_image_without_any_data_has_no_detections(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    shape = {"count": 1, "height": 200, "width": 300, "dtype": "uint8", "nodata": 0}
+    shape |= {"crs": "EPSG:32633", "transform": rasterio.Affine(2, 0, 9, 0, -2, 7)}
+    with rasterio.open(tmp_path / "empty.tif", "w", driver="GTiff", **shape) as file:
+        file.write(np.zeros((1, 200, 300), np.uint8))
+    model = BlobModel(with_masks=True)
+    assert predict(make_predictor(model), [tmp_path / "empty.tif"], tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]["empty"]
+    assert found["detections"] == [] and not model.seen
+    assert found["crs"] == "EPSG:32633" and found["transform"] == [2, 0, 9, 0, -2, 7]
+
+
+def test_a_picture_is_reduced_where_it_would_be_too_large_and_can_be_left_out(
+    tmp_path, two_scenes, caplog, monkeypatch
+):
+    monkeypatch.setattr(prediction_results, "PICTURE_PIXELS", 150 * 100)
+    predictor, out = make_predictor(BlobModel()), tmp_path / "out"
+    assert predict(predictor, two_scenes[:1], out) == 0
+    assert read_image(out / "first_detections.jpg").shape == (100, 150, 3)
+    assert "the image of 300 x 200 pixels is reduced to 150 x 100" in caplog.text
+    images, about = two_scenes[1:], {"config": "c.yaml"}
+    out = tmp_path / "no pictures"
+    assert predict_files(predictor, images, out, ["blob"], 0.05, about, draw=False) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["Task2_blob.txt", "detections.json"]
+
+
+@pytest.mark.slow  # a third of a minute of CPU time
+def test_memory_does_not_grow_with_a_tiff(tmp_path):
+    """A file of 900 MB decoded; what PyTorch and OpenCV take at rest is measured beside it."""
+    pytest.importorskip("rasterio")
+    worker = str(Path(__file__).parent / "large_image_worker.py")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+
+    def peak(width, height):
+        path = str(tmp_path / f"{width}.tif")
+        peaks = []
+        for arguments in (["write", path, str(width), str(height)], ["count", path]):
+            command = [sys.executable, worker, *arguments]
+            peaks = subprocess.run(
+                command, env=environment, check=True, capture_output=True, text=True
+            ).stdout.split()
+        assert peaks[0] == "0"
+        images = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+        assert len(images[str(width)]["detections"]) == (width // 1000) * (height // 1000)
+        return int(peaks[1])
+
+    # 900 MB more pixels; GDAL keeps 256 MB of them
+    assert peak(20000, 15000) < peak(1000, 1000) + 450

@@ -16,8 +16,9 @@ from maskrcnn_benchmark.data.scale import report_prediction_scale
 from maskrcnn_benchmark.dota.tiles import check_tile
 from maskrcnn_benchmark.engine.predict_files import check_out, find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
+from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.dark_images import report_dark_images
-from maskrcnn_benchmark.utils.command_line import run_tool, score
+from maskrcnn_benchmark.utils.command_line import add_band_arguments, run_tool, score
 from maskrcnn_benchmark.utils.processes import start_run
 
 
@@ -33,10 +34,18 @@ def main() -> int:
     )
     parser.add_argument("--tile", type=int, help="tile's side, pixels; 0: no tiles (DOTA.TILE)")
     parser.add_argument("--overlap", type=int, help="of tiles, pixels (DOTA.OVERLAP)")
+    add_band_arguments(parser)
+    parser.add_argument(
+        "--draw",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="make a picture per image (yes)",
+    )
     parser.add_argument(
         "--opts", nargs="+", default=[], metavar="KEY value", help="change settings"
     )
     args = parser.parse_args()
+    choice = BandChoice.parse(args.bands, args.stretch)
     images = find_images(args.images)
     check_out(images, args.out)
     tiling = {"DOTA.TILE": args.tile, "DOTA.OVERLAP": args.overlap}
@@ -45,15 +54,21 @@ def main() -> int:
     check_tile(cfg.DOTA.TILE, cfg.DOTA.OVERLAP)  # before the model is built
     cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
     warn = logging.getLogger("maskrcnn_benchmark").warning
-    report_dark_images(images, warn)
+    if not choice.stretch:
+        report_dark_images(images, warn)
     report_prediction_scale(cfg, load_config(args.config_file, args.opts).DOTA.TILE, warn)
+    about = {"config": args.config_file, "weights": args.weights, "score": args.score}
+    bands = {"bands": args.bands, "stretch": args.stretch}
+    about |= {name: text for name, text in bands.items() if text is not None}
     failed = predict_files(
         Predictor.from_checkpoint(cfg, args.weights),
         images,
         args.out,
         read_class_names(cfg, args.weights),
         score=args.score,
-        about={"config": args.config_file, "weights": args.weights, "score": args.score},
+        about=about,
+        choice=choice,
+        draw=args.draw,
     )
     return 1 if failed else 0
 

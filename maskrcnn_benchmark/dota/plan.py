@@ -16,7 +16,7 @@ from maskrcnn_benchmark.utils.atomic_write import write_text
 PLAN = "tiles.json"
 JOURNAL = "tiles-unfinished.jsonl"
 SIZES = ("tile", "overlap")  # pixels
-SETTINGS = (*SIZES, "gsd", "rates")  # the latter two where they were given
+SETTINGS = (*SIZES, "gsd", "rates", "bands", "stretch")  # the latter four where they were given
 COUNTS = ("difficult", "cut_away", "empty")  # of the labels, beside "classes"
 _ADVICE = "run `tools/dota.py split` into a new folder"
 
@@ -114,8 +114,8 @@ def _is_entry(entry: Any) -> bool:
     if not isinstance(entry, dict) or type(entry.get("bytes")) is not int:
         return False
     tiles, labels = entry.get("tiles"), entry.get("labels")
-    if not isinstance(tiles, list) or not tiles:
-        return False
+    if not isinstance(tiles, list) or not tiles and "sha256" not in entry:
+        return False  # an image without data has no tiles, which early versions did not know
     if not all(isinstance(tile, str) and "/" not in tile for tile in tiles):
         return False
     if labels is None:

@@ -13,6 +13,7 @@ where it stopped.
 
 import hashlib
 import json
+import math
 import shutil
 import signal
 from collections import Counter
@@ -24,7 +25,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 from maskrcnn_benchmark.dota.annotations import (
@@ -52,13 +52,11 @@ from maskrcnn_benchmark.dota.tiles import (
     tile_grid,
     tile_name,
 )
+from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.dark_images import report_dark_images
-from maskrcnn_benchmark.images.image_io import (
-    get_max_pixels,
-    read_image,
-    set_max_pixels,
-    write_image,
-)
+from maskrcnn_benchmark.images.image_io import get_max_pixels, set_max_pixels, write_image
+from maskrcnn_benchmark.images.image_reader import DecodedImage, ImageReader, Window
+from maskrcnn_benchmark.images.open_image import open_image
 from maskrcnn_benchmark.utils.atomic_write import remove_parts
 from maskrcnn_benchmark.utils.data_summary import UNLABELLED, DataSummary
 from maskrcnn_benchmark.utils.interrupt import end_with_parent
@@ -76,6 +74,7 @@ class _Job:
     tile: int
     overlap: int
     rates: tuple[float, ...]
+    choice: BandChoice
 
 
 def split_folder(
@@ -87,10 +86,13 @@ def split_folder(
     report: Callable[[str], None] = print,
     rates: Sequence[float] = (1.0,),
     gsd: float | None = None,
+    bands: str | None = None,
+    stretch: str | None = None,
 ) -> int:
     """Cut all images of a folder into tiles, and their labels with them.
 
-    Sources that are finished in the destination, unchanged since, are passed over.
+    Tiles without data and without an object are left out. Sources that are finished in the
+    destination, unchanged since, are passed over.
 
     Args:
         source: holds images/ and, unless its labels are not known, labelTxt/ (or DOTA's own name,
@@ -101,6 +103,7 @@ def split_folder(
         report: is told what the user should know.
         rates: scales at which each image is cut, 0.5 for half its sides.
         gsd: the size on the ground that pixels get before, as for `rates_of_images`.
+        bands, stretch: of TIFF files, as for `BandChoice.parse`.
 
     Returns:
         how many tiles there are now.
@@ -115,18 +118,20 @@ def split_folder(
     files = read_folder(source, None, report)
     if files.label_folder is None:
         report(f"{source}: has no labelTxt, so only images are cut")
-    report_dark_images(list(files.images.values()), report)
+    choice = BandChoice.parse(bands, stretch)
+    if not choice.stretch:
+        report_dark_images(list(files.images.values()), report)
     rates_of = rates_of_images(files.images, files.label_files, rates, gsd, report)
     settings = {"tile": tile, "overlap": overlap, "rule": RULE}
-    if gsd is not None:
-        settings["gsd"] = gsd
-    if tuple(rates) != (1,):
-        settings["rates"] = list(rates)
+    given = {"gsd": gsd, "rates": list(rates), "bands": bands, "stretch": stretch}
+    if tuple(rates) == (1,):
+        del given["rates"]
+    settings |= {name: value for name, value in given.items() if value is not None}
     for folder in (destination, *(destination / name for name in PARTS)):
         remove_parts(folder)
     finished = read_finished(destination, settings)
     jobs = [
-        _Job(image, files.label_files.get(name), destination, tile, overlap, rates_of[name])
+        _Job(image, files.label_files.get(name), destination, tile, overlap, rates_of[name], choice)
         for name, image in files.images.items()
     ]
     jobs = [job for job in jobs if not _is_finished(job, finished)]
@@ -215,7 +220,11 @@ def _size_and_times(image: Path) -> tuple[int, list[int]]:
 
 
 def _sha256(image: Path) -> str:
-    return hashlib.sha256(image.read_bytes()).hexdigest()
+    checksum = hashlib.sha256()
+    with image.open("rb") as stream:  # in pieces: it may be larger than the memory
+        while piece := stream.read(1 << 20):
+            checksum.update(piece)
+    return checksum.hexdigest()
 
 
 def _remove_tiles(destination: Path, name: str, entry: dict) -> None:
@@ -279,11 +288,11 @@ def _cut(job: _Job) -> tuple[str, dict]:
     objects = read_labels(job.labels) if job.labels else []
     size, times = _size_and_times(job.image)  # before it is read: a later change is noticed
     checksum = _sha256(job.image)
-    image = read_image(job.image)
-    height, width = image.shape[:2]
     shown: dict[str, list[DotaObject]] = {}
-    for rate in job.rates:
-        shown |= _cut_at(job, image, objects, rate)
+    with open_image(job.image, choice=job.choice) as reader:
+        width, height = reader.size
+        for rate in job.rates:
+            shown |= _cut_at(job, reader, objects, rate)
     if job.labels:
         shutil.copyfile(job.labels, job.destination / ORIGINALS / f"{name}.txt")
     return name, {
@@ -298,25 +307,41 @@ def _cut(job: _Job) -> tuple[str, dict]:
 
 
 def _cut_at(
-    job: _Job, image: np.ndarray, objects: list[DotaObject], rate: float
+    job: _Job, reader: ImageReader, objects: list[DotaObject], rate: float
 ) -> dict[str, list[DotaObject]]:
     """Write one source's tiles of one rate; return what each shows, by its name."""
     try:
-        image = scale_image(image, rate)
+        scaled = reader if rate == 1 else _scale(reader, rate)
     except ValueError as error:
         raise ValueError(f"{job.image}: {error}") from None
     objects = scale_labels(objects, rate)
-    height, width = image.shape[:2]
     shown = {}
-    for window in tile_grid(width, height, job.tile, job.overlap):
+    for window in tile_grid(*scaled.size, job.tile, job.overlap):
+        labels = clip_labels(objects, window)
+        if not labels and not reader.has_data(_in_source(window, rate, reader.size)):
+            continue
         tile = tile_name(job.image.stem, rate, window)
-        rows = slice(window.y0, window.y0 + window.height)
-        columns = slice(window.x0, window.x0 + window.width)
-        write_image(job.destination / "images" / f"{tile}.png", image[rows, columns])
-        shown[tile] = clip_labels(objects, window)
+        write_image(job.destination / "images" / f"{tile}.png", scaled.read(window))
+        shown[tile] = labels
         if job.labels:
-            write_labels(job.destination / "labelTxt" / f"{tile}.txt", shown[tile])
+            write_labels(job.destination / "labelTxt" / f"{tile}.txt", labels)
     return shown
+
+
+def _scale(reader: ImageReader, rate: float) -> ImageReader:
+    """Return a whole image at another rate, in memory."""
+    width, height = reader.size
+    if width * height > get_max_pixels():
+        raise ValueError(f"{width}x{height} pixels, more than --max-pixels: cut it at rate 1 only")
+    return DecodedImage(scale_image(reader.read(Window(0, 0, width, height)), rate))
+
+
+def _in_source(window: Window, rate: float, size: tuple[int, int]) -> Window:
+    """Return the part of the source image, of some (width, height), that a scaled window shows."""
+    x0, y0 = (int(start / rate) for start in (window.x0, window.y0))
+    x1 = min(math.ceil((window.x0 + window.width) / rate), size[0])
+    y1 = min(math.ceil((window.y0 + window.height) / rate), size[1])
+    return Window(x0, y0, x1 - x0, y1 - y0)
 
 
 def _count(

@@ -19,12 +19,12 @@ inside: corners 1016 ... 1024, flag kept. From x = 1019 to 1029 it is 0.5: 1019 
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from maskrcnn_benchmark.dota.annotations import DotaObject, stack_corners
+from maskrcnn_benchmark.images.image_reader import Window
 from maskrcnn_benchmark.structures.polygon_clipping import clip_polygon
 
 MIN_VISIBLE = 0.7
@@ -36,16 +36,6 @@ RULE = (
 )
 NAME_PATTERN = re.compile(r"(?P<source>.+)__(?P<rate>\d+(?:\.\d+)?)__(?P<x>\d+)___(?P<y>\d+)")
 GREATEST_RATE = 16.0
-
-
-@dataclass(frozen=True)
-class Window:
-    """A tile's place in its source image: first column, first row, size; pixels."""
-
-    x0: int
-    y0: int
-    width: int
-    height: int
 
 
 def check_tile(tile: int, overlap: int) -> None:

@@ -11,8 +11,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from maskrcnn_benchmark.engine.prediction_results import DRAWING, RESULTS, PredictionResults
 from maskrcnn_benchmark.engine.predictor import Predictor
+from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.files import by_stem, check_name, list_images
-from maskrcnn_benchmark.images.image_io import read_image, read_image_size
+from maskrcnn_benchmark.images.open_image import open_image
 from maskrcnn_benchmark.utils.progress import Progress
 
 _package = logging.getLogger("maskrcnn_benchmark")
@@ -58,6 +59,8 @@ def predict_files(
     class_names: Sequence[str],
     score: float,
     about: dict[str, Any],
+    choice: BandChoice | None = None,
+    draw: bool = True,
 ) -> int:
     """Find objects in files; one that cannot be read or predicted on is told and passed over.
 
@@ -69,6 +72,8 @@ def predict_files(
         class_names: label 1 first.
         score: detections below it are dropped.
         about: put at the head of the JSON file, and told first.
+        choice: of the images' bands and their range; None: as they are.
+        draw: whether pictures are made.
 
     Returns:
         how many files have no result, or no picture since it cannot be written. If no file has a
@@ -78,7 +83,7 @@ def predict_files(
         ValueError: settings by which nothing can be predicted, or an image in `out`.
     """
     check_out(images, out)
-    windows = {path: _count_windows(predictor, path) for path in images}
+    windows = {path: _count_windows(predictor, path, choice) for path in images}
     results = PredictionResults(out, class_names, about)
     _package.info(_summary(predictor, windows, class_names, {**about, "results": out}))
     total = sum(windows.values())
@@ -91,16 +96,17 @@ def predict_files(
             start = progress.done
             with _told("skipped", path):
                 check_name(path)
-                bgr = read_image(path)
-                found = predictor.detect(bgr, progress=_counted_from(start, progress))
-                found = found.select(found.scores >= score)
-                results.add(path, bgr.shape[:2], found)
-                _package.info("%s: %d objects", path.name, len(found))
-                with _told("no picture", path):
-                    results.draw(path, bgr, found)
+                with open_image(path, choice=choice) as reader:
+                    found = predictor.detect(reader, progress=_counted_from(start, progress))
+                    found = found.select(found.scores >= score)
+                    results.add(path, reader, found)
+                    _package.info("%s: %d objects", path.name, len(found))
+                    if draw:
+                        with _told("no picture", path):
+                            results.draw(path, reader, found)
             progress.reach(start + count)
     _package.info("%d of %d images done, results are in %s", len(results), len(images), out)
-    return len(images) - len(results.pictures)
+    return len(images) - len(results.pictures if draw else results)
 
 
 def _without_drawings(folder: Path, images: list[Path]) -> list[Path]:
@@ -118,10 +124,11 @@ def _without_drawings(folder: Path, images: list[Path]) -> list[Path]:
     return kept
 
 
-def _count_windows(predictor: Predictor, path: Path) -> int:
+def _count_windows(predictor: Predictor, path: Path, choice: BandChoice | None) -> int:
     """Return how many windows an image is cut into; 0 where the file is no image."""
     try:
-        size = read_image_size(path)
+        with open_image(path, choice=choice) as reader:
+            size = reader.size
     except (ValueError, OSError):
         return 0  # why is told when it is read
     return len(predictor.windows(*size))

@@ -4,10 +4,10 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from maskrcnn_benchmark.dota.annotations import boxlist_xyxy_to_corners
@@ -16,12 +16,14 @@ from maskrcnn_benchmark.dota.result_names import class_to_file_part
 from maskrcnn_benchmark.dota.submission import write_task_files
 from maskrcnn_benchmark.images.drawing import draw_detections
 from maskrcnn_benchmark.images.image_io import write_image
+from maskrcnn_benchmark.images.image_reader import ImageReader
 from maskrcnn_benchmark.utils.atomic_write import write_text
 
 DRAWING = "_detections.jpg"  # behind the image's name
 RESULTS = "detections.json"
 UNFINISHED = "unfinished"
 JPEG_SIDE = 65500  # the greatest that libjpeg writes, pixels
+PICTURE_PIXELS = 2**26  # 8192 x 8192, which take 0.4 GB while they are read
 
 _package = logging.getLogger("maskrcnn_benchmark")
 
@@ -70,15 +72,15 @@ class PredictionResults:
         else:
             _package.warning("%s holds what a prediction did that did not end", self.unfinished)
 
-    def add(self, path: Path, image_hw: tuple[int, int], detections: Detections) -> None:
-        """Take what was found in an image of some height and width."""
-        self._entries[path.stem] = _entry(path, image_hw, detections, self.class_names)
+    def add(self, path: Path, reader: ImageReader, detections: Detections) -> None:
+        """Take what was found in an image."""
+        self._entries[path.stem] = _entry(path, reader, detections, self.class_names)
         self._found[path.stem] = detections
 
-    def draw(self, path: Path, bgr: np.ndarray, detections: Detections) -> None:
-        """Write an image's picture, drawn on the image in place."""
+    def draw(self, path: Path, reader: ImageReader, detections: Detections) -> None:
+        """Write an image's picture."""
         picture = self.unfinished / f"{path.stem}{DRAWING}"
-        _write_picture(picture, bgr, detections, self.class_names)
+        _write_picture(picture, reader, detections, self.class_names)
         self.pictures.append(picture)
 
     def _write_texts(self) -> list[Path]:
@@ -100,34 +102,34 @@ class PredictionResults:
 
 
 def _write_picture(
-    path: Path, bgr: np.ndarray, detections: Detections, class_names: Sequence[str]
+    path: Path, reader: ImageReader, detections: Detections, class_names: Sequence[str]
 ) -> None:
-    """Draw detections on an image in place, oriented where that is known, and write it as JPEG.
+    """Draw detections on an image, oriented where that is known, and write it as JPEG.
 
-    A JPEG holds no more than 65,500 pixels per side; a larger image is reduced.
+    An image beyond JPEG_SIDE pixels per side or PICTURE_PIXELS in all is reduced.
     """
     if detections.in_task1 is not None:
         detections = detections.select(detections.in_task1)
     corners = detections.corners
     if corners is None:
         corners = boxlist_xyxy_to_corners(detections.boxes_xyxy)
-    height, width = bgr.shape[:2]
-    if max(height, width) > JPEG_SIDE:
-        share = JPEG_SIDE / max(height, width)
-        size = max(round(width * share), 1), max(round(height * share), 1)
-        bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
+    width, height = reader.size
+    share = min(1.0, JPEG_SIDE / max(width, height), (PICTURE_PIXELS / (width * height)) ** 0.5)
+    size = max(round(width * share), 1), max(round(height * share), 1)
+    if share < 1:
         corners = corners * np.divide(size, (width, height))
         _package.warning(
-            "%s: the image of %d x %d pixels is reduced to %d x %d, since a JPEG holds no more "
-            "than %d per side; the text files and the JSON file keep the image's pixels",
-            *(path.name, width, height, *size, JPEG_SIDE),
+            "%s: the image of %d x %d pixels is reduced to %d x %d, since a picture holds no more "
+            "than %d per side and %d million in all; the other files keep the image's pixels",
+            *(path.name, width, height, *size, JPEG_SIDE, PICTURE_PIXELS // 10**6),
         )
+    bgr = reader.read_reduced(*size)
     draw_detections(bgr, corners, detections.labels, class_names, detections.scores)
     write_image(path, bgr)
 
 
 def _entry(
-    path: Path, image_hw: tuple[int, int], detections: Detections, class_names: Sequence[str]
+    path: Path, reader: ImageReader, detections: Detections, class_names: Sequence[str]
 ) -> dict[str, Any]:
     """Return what the JSON file says of an image.
 
@@ -148,5 +150,8 @@ def _entry(
             item["corners"] = np.round(detections.corners[number], 2).tolist()
             for task, flags in ((1, detections.in_task1), (2, detections.in_task2)):
                 item[f"in_task{task}"] = flags is None or bool(flags[number])
-    height, width = image_hw
-    return {"file": str(path), "width": width, "height": height, "detections": objects}
+    width, height = reader.size
+    entry: dict[str, Any] = {"file": str(path), "width": width, "height": height}
+    if reader.georeference is not None:
+        entry |= asdict(reader.georeference)
+    return entry | {"detections": objects}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.dota.classes import class_names as dota_class_names
 from maskrcnn_benchmark.dota.detections import Detections, to_detections
 from maskrcnn_benchmark.dota.merge import merge_tiles
-from maskrcnn_benchmark.dota.tiles import Window, tile_grid
+from maskrcnn_benchmark.dota.tiles import tile_grid
 from maskrcnn_benchmark.engine.bbox_aug import make_bbox_aug
-from maskrcnn_benchmark.images.image_io import ImageSource, set_max_pixels, to_bgr
+from maskrcnn_benchmark.images.image_io import ImageSource, set_max_pixels
+from maskrcnn_benchmark.images.image_reader import ImageReader, Window
+from maskrcnn_benchmark.images.open_image import open_image
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
@@ -56,7 +59,7 @@ class Predictor:
 
     def predict(
         self,
-        image: ImageSource,
+        image: ImageSource | ImageReader,
         channel_order: str = "BGR",
         tile: int | None = None,
         overlap: int | None = None,
@@ -70,9 +73,9 @@ class Predictor:
             rectangle around each), "in_task1" and "in_task2" (N,), False where corners or box
             repeat those of a better one.
         """
-        bgr = to_bgr(image, channel_order)
-        found = self.detect(bgr, tile=tile, overlap=overlap, progress=progress)
-        boxes = BoxList(torch.from_numpy(found.boxes_xyxy).float(), (bgr.shape[1], bgr.shape[0]))
+        with _opened(image, channel_order) as reader:
+            found = self.detect(reader, tile=tile, overlap=overlap, progress=progress)
+        boxes = BoxList(torch.from_numpy(found.boxes_xyxy).float(), reader.size)
         boxes.add_field("scores", torch.from_numpy(found.scores).float())
         boxes.add_field("labels", torch.from_numpy(found.labels))
         if found.corners is not None:
@@ -83,7 +86,7 @@ class Predictor:
 
     def detect(
         self,
-        image: ImageSource,
+        image: ImageSource | ImageReader,
         channel_order: str = "BGR",
         tile: int | None = None,
         overlap: int | None = None,
@@ -91,8 +94,11 @@ class Predictor:
     ) -> Detections:
         """Find the objects in an image; memory beyond the decoded image does not grow with it.
 
+        TIFF files are not decoded as a whole if rasterio is installed. Windows without data are
+        passed over.
+
         Args:
-            image: a path, a PIL image, or an array (H, W, 3).
+            image: a path, a PIL image, an array (H, W, 3), or a reader, which stays open.
             channel_order: "BGR" or "RGB", of an array.
             tile: side above which the image is cut, pixels; 0: never; None: cfg.DOTA.TILE.
             overlap: pixels that neighbouring windows share; None: cfg.DOTA.OVERLAP.
@@ -102,14 +108,18 @@ class Predictor:
         Returns:
             detections in the image's pixels, by falling score.
         """
-        bgr = to_bgr(image, channel_order)
-        windows = self.windows(bgr.shape[1], bgr.shape[0], tile, overlap)
-        found: list[Detections] = []
-        for first in range(0, len(windows), self.windows_at_once):
-            found += self._detect(bgr, windows[first : first + self.windows_at_once])
-            if progress is not None:
-                progress(len(found), len(windows))
-        return merge_tiles(found, self.nms_hbb, self.nms_obb)
+        with _opened(image, channel_order) as reader:
+            windows = self.windows(*reader.size, tile, overlap)
+            # row by row, so that strips of files are decoded once
+            order = sorted(range(len(windows)), key=lambda k: (windows[k].y0, windows[k].x0))
+            found: dict[int, Detections] = {}
+            for first in range(0, len(order), self.windows_at_once):
+                chosen = order[first : first + self.windows_at_once]
+                parts = self._detect(reader, [windows[k] for k in chosen])
+                found.update(zip(chosen, parts, strict=True))
+                if progress is not None:
+                    progress(len(found), len(windows))
+        return merge_tiles([found[k] for k in sorted(found)], self.nms_hbb, self.nms_obb)
 
     def windows(
         self, width: int, height: int, tile: int | None = None, overlap: int | None = None
@@ -119,21 +129,34 @@ class Predictor:
         overlap = self.overlap if overlap is None else overlap
         return tile_grid(width, height, tile, overlap)
 
+    def _detect(self, reader: ImageReader, windows: Sequence[Window]) -> list[Detections]:
+        """Return what is found in each of some windows, in the image's pixels."""
+        shown = [window for window in windows if reader.has_data(window)]
+        predictions = self._run_model([reader.read(window) for window in shown]) if shown else []
+        found = {
+            window: to_detections(prediction.to("cpu"), window)
+            for window, prediction in zip(shown, predictions, strict=True)
+        }
+        return [found.get(window, Detections.empty()) for window in windows]
+
     @torch.no_grad()
-    def _detect(self, bgr: np.ndarray, windows: Sequence[Window]) -> list[Detections]:
-        """Return what the model finds in each of some windows, in the image's pixels."""
-        parts = [bgr[w.y0 : w.y0 + w.height, w.x0 : w.x0 + w.width] for w in windows]
+    def _run_model(self, parts: Sequence[np.ndarray]) -> list[BoxList]:
+        """Return what the model finds in each of some pictures (H, W, 3)."""
         with autocast(self.dtype, self.device):
             if self.bbox_aug:
-                predictions = self.bbox_aug(self.model, parts, self.device)
-            else:
-                tensors = [self.transforms(part)[0] for part in parts]
-                batch = to_image_list(tensors, self.size_divisible).to(self.device)
-                predictions = self.model(batch)
-        return [
-            to_detections(prediction.to("cpu"), window)
-            for prediction, window in zip(predictions, windows, strict=True)
-        ]
+                return self.bbox_aug(self.model, parts, self.device)
+            tensors = [self.transforms(part)[0] for part in parts]
+            batch = to_image_list(tensors, self.size_divisible).to(self.device)
+            return self.model(batch)
+
+
+def _opened(
+    image: ImageSource | ImageReader, channel_order: str
+) -> AbstractContextManager[ImageReader]:
+    """Open an image for a block; a caller's reader stays open behind it."""
+    if isinstance(image, ImageReader):
+        return nullcontext(image)
+    return open_image(image, channel_order)
 
 
 def read_class_names(cfg, weights: str) -> list[str]:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from maskrcnn_benchmark.images.geotiff import GeoTiffReader
 from maskrcnn_benchmark.images.image_io import read_16_bit_maximum
+from maskrcnn_benchmark.images.open_image import open_image
 
 TWELVE_BITS = 4095
 MOST_LOOKED_AT = 5  # images that are decoded for this
@@ -24,15 +26,21 @@ def report_dark_images(paths: Sequence[Path], report: Callable[[str], None]) -> 
         path, value = max(dark.items(), key=lambda item: item[1])
         report(
             f"{path.parent}: {len(dark)} of {len(chosen)} images looked at store 16 bits but hold "
-            f"no value above {value} ({path.name}); 16-bit values are divided by 257, so that "
-            "these are almost black: scale the images to the full range, or convert them to 8 "
-            f"bits (gdal_translate -ot Byte -scale 0 {TWELVE_BITS} 0 255)"
+            f"no value above {value:.0f} ({path.name}); 16-bit values are divided by 257, so that "
+            f"these are almost black: say the range by --stretch 0,{TWELVE_BITS} (TIFF), or "
+            f"convert them to 8 bits (gdal_translate -ot Byte -scale 0 {TWELVE_BITS} 0 255)"
         )
 
 
 def _maximum(path: Path) -> float:
-    """Return a 16-bit image's greatest value; infinity for what is none, or cannot be read."""
+    """Return a 16-bit image's greatest value; infinity for what is none, or cannot be read.
+
+    Of what is read by windows, a sample is looked at.
+    """
     try:
+        with open_image(path) as reader:
+            if isinstance(reader, GeoTiffReader):
+                return reader.sample_16_bit_maximum()
         value = read_16_bit_maximum(path)
     except (OSError, ValueError):
         return float("inf")  # told when its turn to be read comes

@@ -1,4 +1,4 @@
-"""The only file that opens an image: whatever is stored becomes uint8 (H, W, 3) BGR.
+"""The only file that opens an image, but for geotiff.py: all becomes uint8 (H, W, 3) BGR.
 
 Convention: BGR, uint8, rows first, the pixel order of the file. A pure red image is (0, 0, 255) in
 every pixel. An EXIF orientation is not applied, because labels were drawn on the stored pixels.

@@ -14,12 +14,13 @@ TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
 UNCOMPRESSED, SEPARATE_PLANES, SUBSAMPLED = 1, 2, 6
 
 
-def check_tiff_layout(tags: Mapping[int, Any], file_bytes: int) -> None:
+def check_tiff_layout(tags: Mapping[int, Any], file_bytes: int, sparse: bool = False) -> None:
     """Refuse a TIFF file of which strips or tiles are missing or too short.
 
     Args:
         tags: of the first image, by number.
         file_bytes: size of the file.
+        sparse: whether strips or tiles at offset 0 are without data, as GDAL leaves them out.
 
     Raises:
         ValueError: the file does not hold what its header promises.
@@ -40,6 +41,8 @@ def check_tiff_layout(tags: Mapping[int, Any], file_bytes: int) -> None:
     row_bytes = math.ceil(columns * (bits[0] if separate else sum(bits)) / 8)
     # without sizes (old files have none) only the beginning of each is known
     for number, (offset, size) in enumerate(zip(offsets[:wanted], sizes, strict=False)):
+        if sparse and offset == size == 0:
+            continue
         least = 1
         if tags.get(COMPRESSION) == UNCOMPRESSED and tags.get(PHOTOMETRIC) != SUBSAMPLED:
             is_last = kind == "strip" and number % per_plane == per_plane - 1

@@ -30,6 +30,18 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_band_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says how a TIFF file's bands become a picture."""
+    parser.add_argument(
+        "--bands", metavar="R,G,B", help="numbers of a TIFF's bands, such as 4,3,2; one is grey"
+    )
+    parser.add_argument(
+        "--stretch",
+        metavar="LOW,HIGH",
+        help="values of a TIFF that become black and white: 0,4095, or percentages: 2%%,98%%",
+    )
+
+
 def parse_with_pairs(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
 ) -> argparse.Namespace:

@@ -13,6 +13,7 @@ from pathlib import Path
 from maskrcnn_benchmark.dota.rates import as_named
 from maskrcnn_benchmark.dota.split import split_folder, summarize_tiles
 from maskrcnn_benchmark.images.image_io import MAX_PIXELS, set_max_pixels
+from maskrcnn_benchmark.utils.command_line import add_band_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=MAX_PIXELS,
         help="larger images are refused; reading takes up to 7 bytes per pixel (%(default)s)",
     )
+    add_band_arguments(parser)
 
 
 def rates(text: str) -> tuple[float, ...]:
@@ -55,5 +57,7 @@ def run(args: argparse.Namespace) -> None:
         args.workers,
         rates=args.rates,
         gsd=args.gsd,
+        bands=args.bands,
+        stretch=args.stretch,
     )
     print(summarize_tiles(args.destination).describe(str(args.destination)))
