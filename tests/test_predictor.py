@@ -22,8 +22,10 @@ from maskrcnn_benchmark.commands import predict as predict_command
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.dota.annotations import write_labels
 from maskrcnn_benchmark.dota.average_precision import evaluate_folders
+from maskrcnn_benchmark.dota.merge import merge_tiles
 from maskrcnn_benchmark.dota.submission import read_task_folder
 from maskrcnn_benchmark.engine import prediction_results
+from maskrcnn_benchmark.engine import predictor as predictor_module
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
 from maskrcnn_benchmark.images.image_io import (
@@ -315,17 +317,20 @@ def test_files_done_are_not_lost_when_one_fails(tmp_path, two_scenes):
     assert (out / "first_detections.jpg").exists() and not (out / "second_detections.jpg").exists()
 
 
-def test_fault_json_did_not_say_which_corners_are_in_task1(tmp_path, two_scenes):
+def test_fault_json_did_not_say_which_corners_are_in_task1(tmp_path, two_scenes, monkeypatch):
     # squares of 40, shifted by 20: an IoU of 20 / 60, above NMS_OBB (0.1) and below NMS_HBB (0.5)
     boxes, scores = [[10, 30, 49, 69], [30, 30, 69, 69], [150, 30, 189, 69]], [0.9, 0.8, 0.7]
     fields = {"scores": torch.tensor(scores), "labels": torch.ones(3).long()}
     model = FixedModel(boxes, mask=torch.ones(3, 1, 28, 28), **fields)
     sizes = {"DOTA.TILE": 0, "INPUT.MIN_SIZE_TEST": 200, "INPUT.MAX_SIZE_TEST": 300}
     predictor = make_predictor(model, **sizes)
-    detect = predictor._detect
-    predictor._detect = lambda bgr, windows: [  # each as found in a tile of its own
-        part.select([index]) for part in detect(bgr, windows) for index in range(len(part))
-    ]
+    monkeypatch.setattr(
+        predictor_module,
+        "merge_tiles",
+        lambda tiles, *limits: merge_tiles(  # each as found in a tile of its own
+            [part.select([index]) for part in tiles for index in range(len(part))], *limits
+        ),
+    )
     assert predict(predictor, two_scenes[:1], tmp_path / "out") == 0
     found = json.loads((tmp_path / "out" / "detections.json").read_text())
     items = found["images"]["first"]["detections"]
