@@ -539,5 +539,7 @@ def test_tiles_without_data_are_left_out_unless_they_show_an_object(tmp_path):
     assert split(source, tiles, **options) == 2
     before = contents(tiles)
     assert split(source, tiles, **options) == 2 and contents(tiles) == before
+    # 120 x 50 at half the size: tiles at 0 and 20, both of which show data
+    assert split(source, tmp_path / "half", **options, rates=[0.5]) == 2
     with pytest.raises(ValueError, match="tile 100, overlap 30, bands 4,3,2, .*not tile 100"):
         split(source, tiles)
