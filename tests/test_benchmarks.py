@@ -57,34 +57,35 @@ def test_oriented_parts_beside_upright_ones(monkeypatch):
 
 
 def test_two_models_train_for_the_same_cpu_minutes_on_the_same_scenes(tmp_path, monkeypatch):
-    calls = []
+    trained = {}
 
     def run_tool(tool, run, settings, *options):
-        calls.append((tool, run.name, settings, options))
         value_of = dict(zip(settings[::2], settings[1::2], strict=True))
-        seconds = 2.0 if value_of.get("MODEL.MASK_ON") else 1.0  # of an iteration
         if tool == "tools/test_net.py":
-            figures = {name: {"mAP": seconds / 4} for name in oriented_accuracy.FIGURES}
+            figures = {name: {"mAP": len(run.name) / 100} for name in oriented_accuracy.FIGURES}
             found = run / "inference" / "set" / "metrics.json"
             found.parent.mkdir(parents=True)
             found.write_text(json.dumps({"task1": figures, "task2": figures}))
             return 0.0
-        run.mkdir()
-        return 3 + seconds * int(value_of["SOLVER.MAX_ITER"])
+        steps = trained.setdefault(run.name, [])
+        before = steps[-1][0] if steps else 0
+        steps.append((int(value_of["SOLVER.MAX_ITER"]), value_of["SOLVER.STEPS"]))
+        return (steps[-1][0] - before) * (1.2 if value_of.get("MODEL.MASK_ON") else 0.6)
 
     monkeypatch.setattr(oriented_accuracy, "_run_tool", run_tool)
     monkeypatch.setattr(oriented_accuracy, "SCENES", {"train": (2, 1), "val": (1, 2)})
-    _, _, *rows = oriented_accuracy.accuracy_table(2, tmp_path / "new")
-    assert [row.split() for row in rows] == [
-        # (120 - 3) / 1 and (120 - 3) / 2 iterations of 1 and 2 s after a start of 3 s
-        ["Oriented", "R-CNN", "117", "2.00", *["0.250"] * 6],
-        ["Mask", "R-CNN", "58", "1.98", *["0.500"] * 6],  # 119 s
+    _, _, *rows = oriented_accuracy.accuracy_table(4, tmp_path / "new")
+    assert [row.split() for row in rows] == [  # 240 s at 0.6 s and 1.2 s per iteration
+        ["Oriented", "R-CNN", "400", "4.00", *["0.140"] * 6],
+        ["Mask", "R-CNN", "200", "4.00", *["0.100"] * 6],
     ]
+    assert trained == {
+        "Oriented_R-CNN": [(100, "()"), (400, "(288, 360)")],
+        "Mask_R-CNN": [(100, "()"), (200, "(144, 180)")],
+    }
     assert len(list((tmp_path / "new" / "train_tiles" / "images").iterdir())) == 12
-    trained = [settings for tool, run, settings, _ in calls if run == "Mask_R-CNN"][0]
-    assert trained[-4:] == ("SOLVER.MAX_ITER", "58", "SOLVER.STEPS", "(41, 52)")
     with pytest.raises(ValueError, match="new is there already"):
-        next(oriented_accuracy.accuracy_table(2, tmp_path / "new"))
+        next(oriented_accuracy.accuracy_table(4, tmp_path / "new"))
 
 
 @pytest.mark.parametrize("name", oriented_accuracy.MODELS)

@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ MODELS = {  # settings that differ from CONFIG's
         *("MODEL.ROI_MASK_HEAD.CONV_LAYERS", "(64, 64, 64, 64)"),
     ),
 }
-PROBES = (5, 25)  # iterations of the two short runs that tell what one costs
+FIRST = 100  # iterations after which the length of the whole training is settled: the warm-up
 STEPS = (0.72, 0.9)  # of the iterations: where the learning rate falls, as in CONFIG
 FIGURES = ("voc07@0.5", "area@0.5", "area@0.75")
 
@@ -39,7 +38,7 @@ def accuracy_table(minutes: float, folder: Path) -> Iterator[str]:
     """Draw scenes, then train and evaluate each model of MODELS by the tools, on one thread.
 
     Args:
-        minutes: of CPU time for each model's training, its process's start included.
+        minutes: of CPU time for each model's training, the tool's start included.
         folder: a new one; data and results go there.
 
     Yields:
@@ -55,14 +54,13 @@ def accuracy_table(minutes: float, folder: Path) -> Iterator[str]:
     yield f"{'':16} {'iterations':>10} {'minutes':>8} " + " ".join(f"{h:>16}" for h in heads)
     for name, settings in MODELS.items():
         run = folder / name.replace(" ", "_")
-        iterations = _affordable(60 * minutes, run.with_name(run.name + "_probe"), settings)
-        seconds = _train(run, iterations, settings)
+        iterations, spent = _train(run, minutes, settings)
         _run_tool("tools/test_net.py", run, settings)
         (metrics,) = run.glob("inference/*/metrics.json")
         found = json.loads(metrics.read_text(encoding="utf-8"))
         values = [found[task][figure]["mAP"] for task in ("task1", "task2") for figure in FIGURES]
         row = " ".join(f"{value:16.3f}" for value in values)
-        yield f"{name:16} {iterations:10d} {seconds / 60:8.2f} {row}"
+        yield f"{name:16} {iterations:10d} {spent:8.2f} {row}"
 
 
 def _draw_data(folder: Path) -> None:
@@ -74,22 +72,20 @@ def _draw_data(folder: Path) -> None:
         split_folder(folder / part, folder / f"{part}_tiles", TILE, OVERLAP)
 
 
-def _affordable(seconds: float, run: Path, settings: tuple[str, ...]) -> int:
-    """Return how many iterations take so many CPU seconds, by two short runs."""
-    times = []
-    for iterations in PROBES:
-        times.append(_train(run, iterations, settings))
-        shutil.rmtree(run)
-    per_iteration = (times[1] - times[0]) / (PROBES[1] - PROBES[0])
-    start = times[0] - PROBES[0] * per_iteration
-    return max(1, int((seconds - start) / per_iteration))
+def _train(run: Path, minutes: float, settings: tuple[str, ...]) -> tuple[int, float]:
+    """Train for so many CPU minutes; the first iterations tell how many those are.
 
-
-def _train(run: Path, iterations: int, settings: tuple[str, ...]) -> float:
-    """Train, and return the CPU seconds that it took."""
+    Returns:
+        the iterations, and the CPU minutes that they took.
+    """
+    tool = ("tools/train_net.py", run)
+    first = ("SOLVER.MAX_ITER", str(FIRST), "SOLVER.STEPS", "()")
+    seconds = _run_tool(*tool, (*settings, *first), "--skip-test")
+    iterations = max(FIRST, int(FIRST * 60 * minutes / seconds))
     steps = tuple(int(share * iterations) for share in STEPS)
-    schedule = ("SOLVER.MAX_ITER", str(iterations), "SOLVER.STEPS", str(steps))
-    return _run_tool("tools/train_net.py", run, (*settings, *schedule), "--skip-test")
+    whole = ("SOLVER.MAX_ITER", str(iterations), "SOLVER.STEPS", str(steps))
+    seconds += _run_tool(*tool, (*settings, *whole), "--skip-test")  # resumes
+    return iterations, seconds / 60
 
 
 def _run_tool(tool: str, run: Path, settings: tuple[str, ...], *options: str) -> float:
