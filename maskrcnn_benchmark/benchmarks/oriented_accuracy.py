@@ -19,6 +19,9 @@ MODELS = {  # settings that differ from CONFIG's
     "Oriented R-CNN": (),
     "Mask R-CNN": (
         *("MODEL.ORIENTED.METHOD", "", "MODEL.RPN.RPN_HEAD", "SingleConvRPNHead"),
+        *("MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR", "FPN2MLPFeatureExtractor"),
+        *("MODEL.ROI_BOX_HEAD.PREDICTOR", "FPNPredictor"),
+        *("MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", "2"),
         *("MODEL.RPN.NMS_THRESH", "0.7", "MODEL.ROI_HEADS.NMS", "0.5", "MODEL.MASK_ON", "True"),
         *("MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR", "MaskRCNNFPNFeatureExtractor"),
         *("MODEL.ROI_MASK_HEAD.PREDICTOR", "MaskRCNNC4Predictor"),
