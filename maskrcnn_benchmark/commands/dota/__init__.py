@@ -24,6 +24,7 @@ COMMANDS = {
     "draw": "pictures of labels, with the order of corners",
     "stats": "what labels hold: counts, sizes, shapes, directions, density",
     "split": "cut images and labels into overlapping tiles",
+    "audit": "what training will meet: crowds, anchors, faults, images in two sets",
     "merge": "results of tiles to results of whole images",
     "evaluate": "average precision of DOTA result files",
     "report": "why the score is what it is: errors told apart, on a page with pictures",

@@ -1,0 +1,92 @@
+"""Say what training on FOLDERs (raw or split) will meet under a config, and what of it will hurt.
+
+Tables: the most crowded tiles and the memory in which the original would match them; objects that
+the split cuts or loses; how well the config's anchors fit, by class and by size in the resized
+image; labels' faults; images that stand in two of the folders. Places are IMAGE:OBJECT, the first
+object is 1. Exit status 1 where something will hurt; each line says what to do.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_benchmark.config.settings import load_config
+from maskrcnn_benchmark.data.audit import audit_folder
+from maskrcnn_benchmark.dota.audit import Finding, image_checksums, shared_images
+from maskrcnn_benchmark.utils.atomic_write import write_text
+
+SHARED_ADVICE = "keep each in one set: what was trained on cannot be evaluated on"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    parser.add_argument("--config-file", required=True, metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument(
+        "--memory",
+        type=float,
+        default=8,
+        metavar="GB",
+        help="that matching may take where MODEL.CROWD.MODE is off (8)",
+    )
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY value", help="change settings"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print tables and findings, write the figures; return 1 if there are findings."""
+    cfg = load_config(args.config_file, args.opts)
+    sets, checksums, findings = {}, {}, []
+    for folder in dict.fromkeys(args.folders):
+        figures, found, dataset = audit_folder(cfg, folder, args.memory)
+        sets[str(folder)] = figures
+        findings += [(str(folder), finding) for finding in found]
+        if len(args.folders) > 1:
+            checksums[str(folder)] = image_checksums(dataset.files)
+        print(_format(str(folder), figures))
+    shared = shared_images(checksums)
+    for by in ("content", "name"):
+        groups = [" = ".join(group["images"]) for group in shared if group["by"] == by]
+        finding = Finding(f"images that stand in two sets with the same {by}", SHARED_ADVICE)
+        for group in groups:
+            finding.add(group)
+        if groups:
+            findings.append(("all", finding))
+    print("\nWhat will hurt:" if findings else "\nFound nothing that will hurt.")
+    for title, finding in findings:
+        print(f"  {title}: {finding.describe()}")
+    if args.json is not None:
+        told = [{"set": title} | asdict(finding) for title, finding in findings]
+        figures = {"sets": sets, "shared_images": shared, "findings": told}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        write_text(args.json, json.dumps(figures, indent=1) + "\n")
+    return 1 if findings else 0
+
+
+def _format(title: str, figures: Mapping[str, Any]) -> str:
+    """Lay out one set's figures as text."""
+    anchors, objects = figures["anchors"], max(figures["objects"], 1)
+    lines = [
+        f"{title}: {figures['images']:,} labelled images, {figures['samples']:,} tiles, "
+        f"{figures['objects']:,} objects, {figures['difficult'] / objects:.1%} of them difficult",
+        f"  whole in no tile: {figures['cut']:,}; lost by the split: {figures['lost']:,}",
+        "  most crowded, and the memory in which the original would match:",
+    ]
+    for entry in figures["crowded"]:
+        gigabytes = entry["matching_bytes"] / 1e9
+        lines.append(f"    {entry['sample']}: {entry['objects']:,} objects, {gigabytes:.2f} GB")
+    rows = anchors["classes"] | anchors["sizes"]
+    width = max(map(len, [*rows, "best anchor"]))
+    heads = f"IoU >= {anchors['high']:g}  IoU < {anchors['low']:g}"
+    lines.append(f"  {'best anchor':{width}}  objects  median IoU  {heads}")
+    for name, row in rows.items():
+        line = f"  {name:{width}}{row['objects']:9,}{row['median']:12.2f}"
+        lines.append(f"{line}{row['matched']:12.1%}{row['poor']:11.1%}")
+    faults = ", ".join(f"{rule} {count:,}" for rule, count in figures["faults"].items() if count)
+    lines.append(f"  faults of labels: {faults or 'none'}")
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""What audit finds, on made sets with made faults."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from made_data import make_dota_folder, rectangle
+
+from maskrcnn_benchmark.data.anchor_audit import best_anchor_iou, count_anchors, grid_sizes
+from maskrcnn_benchmark.dota.annotations import DotaObject
+from maskrcnn_benchmark.dota.audit import label_faults, shared_images, split_losses
+from maskrcnn_benchmark.dota.split import split_folder
+from maskrcnn_benchmark.dota.tiles import tile_grid
+from maskrcnn_benchmark.modeling.rpn.anchor_generator import AnchorGenerator
+from maskrcnn_benchmark.structures.pairwise_iou import pairwise_iou
+
+
+def quiet(_text):
+    pass
+
+
+def test_label_faults():
+    good = rectangle(10, 20, 30, 28)
+    same = DotaObject(np.roll(good.corners, 1, axis=0), "ship")  # begins at another corner
+    objects = [
+        good,
+        same,
+        rectangle(10, 20, 30, 28, "plane"),
+        DotaObject(np.array([[0, 0], [9, 0], [9, 0], [0, 0]], dtype=float), "ship"),
+        DotaObject(np.array([[40, 40], [60, 50], [60, 40], [40, 50]], dtype=float), "ship"),
+        rectangle(100, 20, 120, 30),  # begins where the image ends
+    ]
+    found = {
+        name: np.flatnonzero(rows).tolist() for name, rows in label_faults(objects, 100, 80).items()
+    }
+    expected = {
+        "degenerate": [3],
+        "crosswise": [4],
+        "duplicate": [1],
+        "two classes": [2],
+        "outside": [3, 5],
+    }
+    assert found == expected
+    assert all(len(rows) == 0 for rows in label_faults([], 100, 80).values())
+
+
+def test_split_losses():
+    # tiles of 100 with 20 of overlap on 180: 0 ... 100 and 80 ... 180
+    tiles = tile_grid(180, 90, 100, 20)
+    objects = [
+        rectangle(85, 10, 99, 20),  # whole in both
+        rectangle(70, 10, 110, 20),  # 30 of 40 columns in each: cut, and shown by both
+        rectangle(60, 30, 120, 40),  # 40 of 60 in each, no more than 0.7
+        rectangle(-30, 50, 20, 60),  # whole as far as the image goes
+    ]
+    cut, lost = split_losses(objects, tiles)
+    assert cut.tolist() == [False, True, True, False]
+    assert lost.tolist() == [False, False, True, False]
+
+
+def test_shared_images():
+    sets = {"train": {"a": "1", "b": "2", "c": ""}, "val": {"a": "1", "x": "2", "c": "9", "d": "7"}}
+    assert shared_images(sets) == [
+        {"by": "content", "images": ["train: a", "val: a"]},
+        {"by": "content", "images": ["train: b", "val: x"]},
+        {"by": "name", "images": ["train: c", "val: c"]},
+    ]
+
+
+@pytest.mark.parametrize("straddle", [0, 7, -1])
+@pytest.mark.parametrize("size", [(101, 75), (64, 60)])
+def test_best_anchor_against_all_anchors(size, straddle):
+    generator = AnchorGenerator((16, 40), (0.5, 1.0, 2.0), (8, 16), straddle)
+    grids = grid_sizes(generator, size, 32)
+    assert grids == [
+        (-(-size[1] // 32) * 4, -(-size[0] // 32) * 4),
+        (-(-size[1] // 32) * 2, -(-size[0] // 32) * 2),
+    ]
+    torch.manual_seed(0)
+    corner = torch.rand(200, 2) * torch.tensor(size) * 0.9
+    boxes = torch.cat([corner, corner + torch.rand(200, 2) * 50], dim=1)
+    boxes[:, 2:] = torch.minimum(boxes[:, 2:], torch.tensor(size) - 1.0)
+    anchors = torch.cat(generator.grid_anchors(grids))
+    assert count_anchors(generator, grids) == len(anchors)
+    if straddle >= 0:
+        low, high = anchors[:, :2], anchors[:, 2:]
+        inside = (low >= -straddle).all(1) & (high < torch.tensor(size) + straddle).all(1)
+        anchors = anchors[inside]
+    expected = pairwise_iou(boxes.double(), anchors.double()).amax(dim=1)
+    torch.testing.assert_close(best_anchor_iou(generator, grids, boxes, size), expected)
+
+
+CONFIG = "configs/dota/faster_rcnn_R_50_FPN_1x.yaml"
+OPTIONS = ["--opts", "DOTA.CLASSES", "('ship',)", "DOTA.TILE", 100, "DOTA.OVERLAP", 20]
+OPTIONS += ["INPUT.MIN_SIZE_TRAIN", "(100,)", "INPUT.MAX_SIZE_TRAIN", 100]
+
+
+def test_a_good_set_has_no_finding(run_dota, tmp_path):
+    objects = [rectangle(20, 30, 52, 62)]  # 32 x 32: the anchors' least size
+    folder = make_dota_folder(tmp_path / "set", {"a": (100, 90, objects)})
+    out_file = tmp_path / "f.json"
+    status, out, _ = run_dota(
+        "audit", folder, "--config-file", CONFIG, "--json", out_file, *OPTIONS
+    )
+    assert status == 0 and "nothing that will hurt" in out
+    figures = json.loads(out_file.read_text())
+    own = figures["sets"][str(folder)]
+    # padded to 128 x 96: 24 x 32, 12 x 16, 6 x 8, 3 x 4 and 2 x 2 cells of 3 anchors
+    assert own["crowded"] == [{"sample": "a", "objects": 1, "matching_bytes": 36 * 3 * 1024}]
+    assert figures["findings"] == [] and own["anchors"]["classes"]["ship"]["objects"] == 1
+    assert own["anchors"]["classes"]["ship"]["median"] > 0.7
+
+
+def test_what_will_hurt_is_told(run_dota, tmp_path):
+    ship = rectangle(20, 30, 52, 62)
+    tiny = [rectangle(70 + 4 * k, 10, 72 + 4 * k, 12, difficult=1) for k in range(3)]
+    lost = rectangle(60, 70, 120, 76)
+    train = {"a": (180, 90, [ship, ship, lost, *tiny]), "b": (100, 80, [])}
+    make_dota_folder(tmp_path / "train", train)
+    make_dota_folder(tmp_path / "val", {"b": (100, 80, [])})
+    split_folder(tmp_path / "train", tmp_path / "tiles", 100, 20, report=quiet)
+    arguments = ["audit", tmp_path / "tiles", tmp_path / "val", "--config-file", CONFIG, *OPTIONS]
+    status, out, _ = run_dota(*arguments)
+    assert status == 1
+    assert "1 objects that repeat another of their class (a:2): delete all but one" in out
+    assert "1 objects lost by the split (a:3): give split an overlap of at least 60 " in out
+    assert "1 images that stand in two sets with the same content" in out and "val: b" in out
+    # 2 x 2 pixels in an anchor of 32 x 32: far below 0.3
+    assert "of ship with less than 0.3 IoU" in out and "MODEL.RPN.ANCHOR_SIZES" in out
+
+
+@pytest.mark.parametrize("mode", ["off", "stream"])
+def test_memory_is_a_finding_only_without_the_crowd_path(run_dota, tmp_path, mode):
+    ships = [rectangle(5 + 32 * k, 30, 37 + 32 * k, 62) for k in range(2)]
+    folder = make_dota_folder(tmp_path / "set", {"a": (100, 90, ships)})
+    limit = ["--memory", 0.0001, *OPTIONS, "MODEL.CROWD.MODE", mode]
+    status, out, _ = run_dota("audit", folder, "--config-file", CONFIG, *limit)
+    assert status == (1 if mode == "off" else 0)
+    assert ("set MODEL.CROWD.MODE" in out) == (mode == "off")
