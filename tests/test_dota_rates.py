@@ -208,3 +208,11 @@ def test_labels_are_written_without_a_changed_flag(tmp_path):
     split(folder, tmp_path / "tiles", rates=(2,))
     (found,) = read_labels(tmp_path / "tiles" / "labelTxt" / "a__2__0___0.txt")
     assert (found.corners[2].tolist(), found.difficult) == ([60, 56], 1)
+
+
+def test_command(run_dota, source, tmp_path):
+    sizes = ("--size", 64, "--overlap", 24)
+    status, out, _ = run_dota("split", source, tmp_path / "t", *sizes, "--rates", "0.5,1")
+    assert status == 0 and "3 images in 7 samples" in out
+    status, _, err = run_dota("split", source, tmp_path / "u", *sizes, "--rates", "0.5,0")
+    assert status == 2 and "expected a rate from 0.01 to 16, got 0, in '0.5,0'" in err

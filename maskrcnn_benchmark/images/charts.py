@@ -29,7 +29,7 @@ def draw_bars(title: str, bars: Sequence[tuple[str, float]]) -> np.ndarray:
         end = LEFT + round(value / greatest * (WIDTH - LEFT - 80))
         cv2.rectangle(canvas, (LEFT, top + 3), (end, top + ROW - 4), BAR_COLOR, -1)
         cv2.putText(canvas, name[:20], (10, top + 15), FONT, 0.4, BLACK, 1, cv2.LINE_AA)
-        cv2.putText(canvas, f"{value:g}", (end + 5, top + 15), FONT, 0.4, BLACK, 1, cv2.LINE_AA)
+        cv2.putText(canvas, f"{value:,}", (end + 5, top + 15), FONT, 0.4, BLACK, 1, cv2.LINE_AA)
     return canvas
 
 
