@@ -59,6 +59,12 @@ def test_split_losses():
     assert lost.tolist() == [False, False, True, False]
 
 
+def test_fault_an_image_without_tiles_was_a_traceback():
+    """`split` writes none where an image has no data and its objects lie outside."""
+    cut, lost = split_losses([rectangle(200, 10, 220, 20)], [])
+    assert cut.tolist() == lost.tolist() == [True]
+
+
 def test_shared_images():
     sets = {"train": {"a": "1", "b": "2", "c": ""}, "val": {"a": "1", "x": "2", "c": "9", "d": "7"}}
     assert shared_images(sets) == [

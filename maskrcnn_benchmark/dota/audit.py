@@ -99,12 +99,14 @@ def split_losses(
 
     Args:
         objects: in the pixels of the image.
-        tiles: all tiles of the image, in its pixels.
+        tiles: all tiles of the image, in its pixels; none where the image has no data.
 
     Returns:
         cut (N,): no tile shows the object whole; lost (N,): none even shows enough of it to be
         trained on (`tiles.clip_labels`).
     """
+    if not tiles:
+        return np.ones(len(objects), dtype=bool), np.ones(len(objects), dtype=bool)
     corners = stack_corners(objects)
     cut = seam_distance(upright_edges(corners), tiles) == NOWHERE_WHOLE
     lost = cut.copy()
