@@ -88,15 +88,18 @@ if __name__ == "__main__":
                 "maskrcnn-test = maskrcnn_benchmark.commands.test_net:run",
                 "maskrcnn-predict = maskrcnn_benchmark.commands.predict:run",
                 "maskrcnn-dota = maskrcnn_benchmark.commands.dota:run",
+                "maskrcnn-export = maskrcnn_benchmark.commands.export:run",
             ]
         },
         extras_require={
             "cityscapes": ["cityscapesscripts"],
             "geo": ["rasterio"],
+            "onnx": ["onnx", "onnxscript", "onnxruntime"],
             "tensorboard": ["tensorboard"],
             "test": [
                 *("pytest", "pytest-xdist", "ruff", "mypy"),
                 *("tensorboard", "cityscapesscripts", "shapely", "rasterio"),
+                *("onnx", "onnxscript", "onnxruntime"),
             ],
         },
     )

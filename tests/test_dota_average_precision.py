@@ -8,12 +8,16 @@ import pytest
 
 from maskrcnn_benchmark.dota.annotations import DotaObject, write_labels
 from maskrcnn_benchmark.dota.average_precision import (
+    COCO_IOUS,
     average_precision,
     evaluate_detections,
     evaluate_folders,
     evaluate_matches,
+    evaluate_over_thresholds,
     format_table,
+    format_threshold_table,
     match_detections,
+    read_folders,
 )
 from maskrcnn_benchmark.dota.submission import ClassResults
 from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou
@@ -253,6 +257,40 @@ def test_images_without_labels_are_named(tmp_path):
         evaluate_folders(labels, found, 1, 0.5, "area")
     with pytest.raises(FileNotFoundError, match="expected label files"):
         evaluate_folders(found / "none", found, 1, 0.5, "area")
+
+
+def test_the_mean_over_thresholds_by_hand():
+    # IoU 80/120 = 0.67: true at 0.50, 0.55, 0.60, 0.65; false at the six above
+    labels = {"P1": [ship(20, 30)], "P2": [DotaObject(square(5, 5), "plane", 0)]}
+    found = {"ship": results(("P1", 0.9, 22, 30)), "harbor": results(("P1", 0.9, 22, 30))}
+    result = evaluate_over_thresholds(match_detections(labels, found, 1), COCO_IOUS, "area")
+    assert list(result["thresholds"]) == [f"0.{n}" for n in range(50, 100, 5)]
+    assert result["classes"]["ship"] == {"ap": pytest.approx(0.4), "npos": 1, "ndet": 1}
+    assert result["classes"]["plane"]["ap"] == 0 and result["classes"]["harbor"]["ap"] is None
+    assert result["mAP"] == pytest.approx(0.2)
+    assert result["thresholds"]["0.65"]["classes"]["ship"]["tp"] == 1
+    head, *rows, mean = format_threshold_table(result).splitlines()
+    assert head.split()[:3] == ["class", "mean", "@0.50"] and len(rows) == 3
+    assert mean.split()[:2] == ["mAP", "0.2000"]
+
+
+def test_what_does_not_fit_together_is_told_and_survives(tmp_path):
+    labels, found = write_folders(tmp_path)
+    write_labels(labels / "P2.txt", [DotaObject(square(5, 5), "plane", 0)])
+    line = "{} 0.9 20 30 30 30 30 40 20 40\n"
+    (found / "Task1_ship.txt").write_text("".join(map(line.format, ["P1", "P8", "P9"])))
+    (found / "Task1_harbor.txt").write_text(line.format("P1"))
+    told = []
+    truth, read = read_folders(labels, found, 1, report=told.append)
+    assert told == [
+        "no file Task1_plane.txt: all objects of plane count as missed",
+        "harbor: there are results, but no object is labelled so",
+        "results of 2 images without labels are left out: P8, P9",
+    ]
+    classes = evaluate_detections(truth, read, 1, 0.5, "area")["classes"]
+    assert classes["ship"] == {"ap": 1.0, "npos": 1, "tp": 1, "ndet": 1}
+    assert classes["plane"] == {"ap": 0.0, "npos": 1, "tp": 0, "ndet": 0}
+    assert classes["harbor"]["ap"] is None
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ LEVELS = (
     ("dota", "modeling", "solver"),
     ("data",),
     ("engine",),
+    ("export",),
     ("benchmarks", "demo"),
     ("commands",),
 )

@@ -416,7 +416,7 @@ def test_fault_silence_inside_one_image(
         (["--score", "nan"], "from 0 to 1, got 'nan': write 0.3"),
         (["--score", "0,3"], "from 0 to 1, got '0,3': write 0.3"),
         (["--tile", "100", "--overlap", "100"], "overlap must be smaller than the tile, got an"),
-        (["--tile", "-5"], "must not be negative, got -5 and 200"),
+        (["--tile", "-5"], "DOTA.TILE must be a whole number of at least 0, got -5"),
         (["--out", "IMAGES"], "the results must not go where first.png is"),
     ],
 )

@@ -147,7 +147,9 @@ def test_its_commands_and_imports_work(page, monkeypatch, capsys):
 
 def test_the_readme_shows_how_to_use_every_tool():
     named = {words[0] for words in commands((ROOT / "README.md").read_text(encoding="utf-8"))}
-    expected = {f"tools/{name}.py" for name in ("dota", "train_net", "test_net", "predict")}
+    expected = {
+        f"tools/{name}.py" for name in ("dota", "export", "train_net", "test_net", "predict")
+    }
     assert expected <= named
 
 

@@ -195,7 +195,7 @@ def test_two_processes_with_uneven_shares_evaluate_as_one_does(trained, tested):
     (folder,) = (trained[0] / "inference").glob("[!.]*")  # five and four of the nine tiles
     assert folder.name == tested.name
     names = sorted(path.name for path in tested.iterdir())
-    assert sorted(path.name for path in folder.iterdir()) == names and len(names) == 2 * 15 + 2
+    assert sorted(path.name for path in folder.iterdir()) == names and len(names) == 2 * 15 + 4
     assert [
         name for name in names if (folder / name).read_text() != (tested / name).read_text()
     ] == []

@@ -15,7 +15,7 @@ precision curve made monotone. A class without objects has no area (None, and no
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ METRICS = ("voc07", "area")
 BLOCK = 256
 # Not np.linspace: the kit's third level is 0.30000000000000004, which a recall of 3 / 10 misses.
 VOC07_RECALLS = np.arange(11) * 0.1
+COCO_IOUS = tuple(np.arange(50, 100, 5) / 100)  # 0.50, 0.55, ..., 0.95
 
 
 @dataclass
@@ -103,8 +104,37 @@ def evaluate_matches(matches: Mapping[str, ClassMatches], iou: float, metric: st
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
     classes = {name: _evaluate_class(match, iou, metric) for name, match in matches.items()}
+    return {"mAP": _mean_ap(classes), "classes": classes}
+
+
+def evaluate_over_thresholds(
+    matches: Mapping[str, ClassMatches], ious: Sequence[float], metric: str
+) -> dict:
+    """Average the evaluations at several IoU thresholds, as COCO's AP does over COCO_IOUS.
+
+    Args:
+        matches: of `match_detections`.
+        ious: the thresholds.
+        metric: as in `evaluate_detections`.
+
+    Returns:
+        {"mAP": float | None, "classes": {name: {"ap": float | None, "npos": int, "ndet": int}},
+        "thresholds": {"0.50": the evaluation at this one, ...}}; AP is the mean over the
+        thresholds.
+    """
+    at = {f"{iou:.2f}": evaluate_matches(matches, iou, metric) for iou in ious}
+    classes = {}
+    for name in matches:
+        entries = [evaluation["classes"][name] for evaluation in at.values()]
+        ap = [entry["ap"] for entry in entries if entry["ap"] is not None]
+        counts = {key: entries[0][key] for key in ("npos", "ndet")}
+        classes[name] = {"ap": float(np.mean(ap)) if ap else None, **counts}
+    return {"mAP": _mean_ap(classes), "classes": classes, "thresholds": at}
+
+
+def _mean_ap(classes: Mapping[str, dict]) -> float | None:
     defined = [entry["ap"] for entry in classes.values() if entry["ap"] is not None]
-    return {"mAP": float(np.mean(defined)) if defined else None, "classes": classes}
+    return float(np.mean(defined)) if defined else None
 
 
 def average_precision(true_positive: np.ndarray, npos: int, metric: str) -> float | None:
@@ -164,6 +194,7 @@ def read_folders(
     result_folder: str | Path,
     task: int,
     image_names: Iterable[str] | None = None,
+    report: Callable[[str], object] | None = None,
 ) -> tuple[dict[str, list[DotaObject]], dict[str, ClassResults]]:
     """Read what `evaluate_detections` takes: labels per image, and results per class.
 
@@ -173,11 +204,14 @@ def read_folders(
         task: 1 (oriented) or 2 (horizontal).
         image_names: the images to evaluate, results of others being left out; None: all that have
             a label file.
+        report: told of what does not fit together, a line each: classes without a result file or
+            without objects, and results of images that have no labels, which are left out. None:
+            the latter are an error.
 
     Raises:
         FileNotFoundError: there are no label files or no result files.
-        ValueError: "path:line: ..." for a malformed line; or a result names an image that has no
-            labels.
+        ValueError: "path:line: ..." for a malformed line; a result names a tile of a labelled
+            image or, without `report`, an image that has no labels.
     """
     results = read_task_folder(result_folder, task)
     if image_names is None:
@@ -188,19 +222,60 @@ def read_folders(
         image_names = list(image_names)
         results = _only_images(results, set(image_names))
     labels = {name: read_labels(Path(label_folder) / f"{name}.txt") for name in image_names}
+    if report is not None:
+        results = _told_misfits(labels, results, task, report)
     for name, class_results in results.items():
         _check_images(name, class_results, labels)
     return labels, results
 
 
+def _told_misfits(
+    labels: Mapping[str, Sequence[DotaObject]],
+    results: Mapping[str, ClassResults],
+    task: int,
+    report: Callable[[str], object],
+) -> dict[str, ClassResults]:
+    """Tell what does not fit together; return the results of labelled images and of their tiles."""
+    labelled = {item.name for objects in labels.values() for item in objects}
+    for name in in_order(labelled - set(results)):
+        report(f"no file Task{task}_{name}.txt: all objects of {name} count as missed")
+    for name in in_order(set(results) - labelled):
+        report(f"{name}: there are results, but no object is labelled so")
+    unknown = {
+        image
+        for found in results.values()
+        for image in found.image_names
+        if image not in labels and (parse_tile_name(image) or ("",))[0] not in labels
+    }
+    if not unknown:
+        return dict(results)
+    some = ", ".join(sorted(unknown)[:3]) + (", ..." if len(unknown) > 3 else "")
+    report(f"results of {len(unknown)} images without labels are left out: {some}")
+    known = {image for found in results.values() for image in found.image_names} - unknown
+    return _only_images(results, known)
+
+
 def format_table(evaluation: dict) -> str:
-    """Lay out an evaluation as text, a line per class and one for the mean."""
+    """Lay out an evaluation at one threshold as text, a line per class and one for the mean."""
     width = max(map(len, [*evaluation["classes"], "class"]))
     lines = [f"{'class':{width}}      AP   npos     tp   ndet"]
     for name, entry in evaluation["classes"].items():
         counts = f"{entry['npos']:6d} {entry['tp']:6d} {entry['ndet']:6d}"
         lines.append(f"{name:{width}} {format_ap(entry['ap'])} {counts}")
     lines.append(f"{'mAP':{width}} {format_ap(evaluation['mAP'])}")
+    return "\n".join(lines)
+
+
+def format_threshold_table(evaluation: dict) -> str:
+    """Lay out `evaluate_over_thresholds`' result: the mean AP, and that at each threshold."""
+    width = max(map(len, [*evaluation["classes"], "class"]))
+    at = evaluation["thresholds"]
+    lines = [f"{'class':{width}}    mean " + " ".join(f"{f'@{iou}':>7}" for iou in at)]
+    for name, entry in evaluation["classes"].items():
+        each = [format_ap(one["classes"][name]["ap"]) for one in at.values()]
+        lines.append(" ".join([f"{name:{width}}", format_ap(entry["ap"]), *each]))
+    each = [format_ap(one["mAP"]) for one in at.values()]
+    lines.append(" ".join([f"{'mAP':{width}}", format_ap(evaluation["mAP"]), *each]))
     return "\n".join(lines)
 
 

@@ -40,7 +40,7 @@ def roi_align_rotated(
     height, width, start = torch.tensor(places, device=rois.device)[levels].unbind(1)  # [R] each
     first = start + rois[:, 0].long() * height * width
 
-    x, y = _sample_points(rois[:, 1:], scales.to(rois)[levels], output_size).unbind(-1)  # [R, K, S]
+    x, y = sample_points(rois[:, 1:], scales.to(rois)[levels], output_size).unbind(-1)  # [R, K, S]
     left, right, x_share, x_valid = _neighbours(x, width[:, None, None])
     upper, lower, y_share, y_valid = _neighbours(y, height[:, None, None])
     rows, weights = [], []
@@ -56,7 +56,7 @@ def roi_align_rotated(
     return pooled.view(shape).permute(0, 3, 1, 2)
 
 
-def _sample_points(boxes: Tensor, scales: Tensor, output_size: int) -> Tensor:
+def sample_points(boxes: Tensor, scales: Tensor, output_size: int) -> Tensor:
     """Return where the cells are sampled, [R, cells, samples, 2] xy in their level's pixels."""
     steps = output_size * SAMPLES
     place = (torch.arange(steps, device=boxes.device, dtype=boxes.dtype) + 0.5) / steps - 0.5

@@ -31,7 +31,7 @@ Array = TypeVar("Array", np.ndarray, Tensor)
 def signed_areas(polygons: Tensor) -> Tensor:
     """Return the areas (...) of polygons (..., K, 2), positive if clockwise on the screen."""
     local = polygons - polygons[..., :1, :]  # large coordinates would cost digits
-    after = local.roll(-1, dims=-2)
+    after = torch.cat([local[..., 1:, :], local[..., :1, :]], dim=-2)
     return (local[..., 0] * after[..., 1] - local[..., 1] * after[..., 0]).sum(dim=-1) / 2
 
 
@@ -160,14 +160,14 @@ def _iou_of_pairs(a: _Quads, rows: Tensor, b: _Quads, columns: Tensor) -> Tensor
     for row, column in zip(rows.split(_PAIRS), columns.split(_PAIRS), strict=True):
         corners, others = a.corners[row], b.corners[column]
         origin = corners[:, :1]  # large coordinates would cost digits
-        shared = _shared_area(corners - origin, others - origin)
+        shared = shared_areas(corners - origin, others - origin)
         parts.append(shared * a.sense[row] * b.sense[column])
     shared = torch.cat(parts)
     union = a.area[rows] + b.area[columns] - shared
     return torch.where(union > 0, shared / union, 0.0)
 
 
-def _shared_area(corners: Tensor, others: Tensor) -> Tensor:
+def shared_areas(corners: Tensor, others: Tensor) -> Tensor:
     """Return the areas (P,) that pairs of polygons (P, 4, 2) share.
 
     An area is negative where the senses of rotation differ.
@@ -197,8 +197,9 @@ def _extent(coordinates: Tensor) -> Tensor:
 
 def _sides(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return least and greatest x, slope dy / dx, and direction in x of sides, each (4, P)."""
-    dx, dy = x.roll(-1, dims=0) - x, y.roll(-1, dims=0) - y
+    next_x, next_y = x[[1, 2, 3, 0]], y[[1, 2, 3, 0]]
+    dx, dy = next_x - x, next_y - y
     # not x + dx, which is rounded: neighbouring sides must meet
-    left, right = torch.minimum(x, x.roll(-1, dims=0)), torch.maximum(x, x.roll(-1, dims=0))
+    left, right = torch.minimum(x, next_x), torch.maximum(x, next_x)
     slope = dy / torch.where(dx.abs() < _LEAST_WIDTH, 1.0, dx)
     return left, right, slope, torch.where(dx < 0, -1.0, 1.0).to(x)

@@ -1,0 +1,213 @@
+"""Exported detectors beside the models that they come from."""
+
+import json
+
+import pytest
+import torch
+from tiny_models import FPN_BODY, FPN_KEYPOINT, FPN_MASK, NARROW, RETINANET, make_cfg
+
+from maskrcnn_benchmark.export.detectors import ExportableDetector
+from maskrcnn_benchmark.export.files import METADATA, export_detector, make_exportable
+from maskrcnn_benchmark.export.onnx_detector import FIELDS, OnnxDetector
+from maskrcnn_benchmark.export.pooling import TracedPooler, TracedRotatedPooler
+from maskrcnn_benchmark.export.suppression import best, oriented_nms_per_class
+from maskrcnn_benchmark.layers.roi_align_rotated import ROIAlignRotated
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.modeling.poolers import Pooler
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import ImageList
+from maskrcnn_benchmark.structures.oriented_boxes import oriented_nms
+from maskrcnn_benchmark.structures.rotated_boxes import rotated_to_corners
+
+HEAD = [
+    *("MODEL.RESNETS.BACKBONE_OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 4),
+    *("MODEL.ROI_HEADS.SCORE_THRESH", 0.28, "DATALOADER.SIZE_DIVISIBILITY", 32),
+]
+KINDS = {
+    "faster": [*FPN_BODY, *NARROW, *HEAD],
+    "faster_C4": [
+        *(*NARROW, *HEAD, "MODEL.RESNETS.BACKBONE_OUT_CHANNELS", 64),
+        *("MODEL.RPN.ANCHOR_SIZES", (16, 32), "DATALOADER.SIZE_DIVISIBILITY", 0),
+    ],
+    "mask": [*FPN_BODY, *FPN_MASK, *NARROW, *HEAD],
+    "retinanet": [*RETINANET, *NARROW, "MODEL.RETINANET.INFERENCE_TH", 0.005],
+    "oriented_rcnn": [
+        *(*FPN_BODY, *NARROW, *HEAD, "MODEL.ORIENTED.METHOD", "oriented_rcnn"),
+        *("MODEL.RPN.RPN_HEAD", "OrientedRPNHead", "MODEL.ROI_HEADS.SCORE_THRESH", 0.35),
+    ],
+    "gliding_vertex": [
+        *(*FPN_BODY, *NARROW, *HEAD, "MODEL.ORIENTED.METHOD", "gliding_vertex"),
+        *("MODEL.ROI_BOX_HEAD.PREDICTOR", "FPNRatioPredictor"),
+    ],
+}
+CLASSES = ["plane", "ship", "large vehicle"]
+
+
+def made_model(kind):
+    torch.manual_seed(0)
+    cfg = make_cfg(*KINDS[kind])
+    return cfg, build_detection_model(cfg).eval()
+
+
+def made_images(padded_hw, hw):
+    generator = torch.Generator().manual_seed(5)
+    pixels = torch.randn(1, 3, *padded_hw, generator=generator) * 20
+    pixels[..., hw[0] :, :] = 0
+    pixels[..., hw[1] :] = 0
+    return ImageList(pixels, [hw])
+
+
+def assert_same(found: BoxList, expected: BoxList):
+    assert len(found) == len(expected) > 20
+    scores = found.get_field("scores")
+    assert (scores[1:] <= scores[:-1]).all()
+    # equal scores have no order: the partners are the nearest boxes of the same class
+    distance = torch.cdist(found.bbox, expected.bbox, p=torch.inf)
+    distance[found.get_field("labels")[:, None] != expected.get_field("labels")] = torch.inf
+    partner = distance.argmin(dim=1)
+    assert len(partner.unique()) == len(partner)
+    expected = expected[partner]
+    # sums in another order: some roundings of float32
+    assert (found.bbox - expected.bbox).abs().max() < 1e-2
+    assert (found.get_field("scores") - expected.get_field("scores")).abs().max() < 1e-5
+    for name in ("mask", "corners"):
+        assert found.has_field(name) == expected.has_field(name)
+        if found.has_field(name):
+            assert (found.get_field(name) - expected.get_field(name)).abs().max() < 1e-2
+
+
+def as_boxes(detector: ExportableDetector, outputs, hw) -> BoxList:
+    names = ["boxes", "scores", "labels", *detector.extra_outputs]
+    found = dict(zip(names, outputs, strict=True))
+    boxes = BoxList(found.pop("boxes"), hw[::-1])
+    for name, values in found.items():
+        boxes.add_field(FIELDS[name], values)
+    return boxes
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=pytest.mark.slow) if k == "oriented_rcnn" else k for k in KINDS],
+)
+def test_the_function_of_tensors_detects_what_the_model_does(kind):
+    cfg, model = made_model(kind)
+    detector = make_exportable(cfg, model)
+    images = made_images((160, 192), (150, 185))
+    with torch.no_grad():
+        outputs = detector(images.tensors, torch.tensor([150, 185]))
+        assert_same(as_boxes(detector, outputs, (150, 185)), model(images)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mask", "retinanet", "oriented_rcnn"])
+def test_onnx_gives_the_models_detections_on_images_of_other_sizes(kind, tmp_path):
+    pytest.importorskip("onnxruntime")
+    cfg, model = made_model(kind)
+    path = tmp_path / "new" / "detector.onnx"
+    export_detector(cfg, model, CLASSES, str(path))
+    detector = OnnxDetector(str(path))
+    assert detector.class_names == CLASSES
+    assert detector.cfg.DATALOADER.SIZE_DIVISIBILITY in (16, 32)
+    for padded_hw, hw in (((160, 192), (150, 185)), ((352, 96), (340, 90))):
+        images = made_images(padded_hw, hw)
+        with torch.no_grad():
+            assert_same(detector(images)[0], model(images)[0])
+
+
+@pytest.mark.slow
+def test_pt2_gives_the_models_detections_and_holds_the_metadata(tmp_path):
+    cfg, model = made_model("faster")
+    path = str(tmp_path / "detector.pt2")
+    export_detector(cfg, model, CLASSES, path)
+    extra = {METADATA: "", "outputs": ""}
+    program = torch.export.load(path, extra_files=extra).module()
+    assert json.loads(extra["outputs"]) == ["boxes", "scores", "labels"]
+    metadata = json.loads(extra[METADATA])
+    assert (metadata["channel_order"], metadata["classes"]) == ("BGR", CLASSES)
+    assert (metadata["tile"], metadata["overlap"]) == (1024, 200)
+    images = made_images((192, 256), (180, 250))
+    with torch.no_grad():
+        found = program(images.tensors, torch.tensor([180, 250]))
+        boxes = as_boxes(make_exportable(cfg, model), found, (180, 250))
+        assert_same(boxes, model(images)[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([*KINDS["faster"], *FPN_KEYPOINT], "KEYPOINT_ON"),
+        ([*KINDS["faster"], "MODEL.RPN_ONLY", True], "RPN_ONLY"),
+        ([*KINDS["faster"], "TEST.BBOX_AUG.ENABLED", True], "BBOX_AUG"),
+        ([*KINDS["mask"], "MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS", True], "POSTPROCESS_MASKS"),
+        ([*KINDS["faster"], "MODEL.RESNETS.STAGE_WITH_DCN", (False, True, True, True)], "DCN"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_with_the_reason(options, told, tmp_path):
+    cfg = make_cfg(*options)
+    with pytest.raises(ValueError, match=f"{told}.* cannot be exported"):
+        export_detector(cfg, build_detection_model(cfg), CLASSES, str(tmp_path / "x.onnx"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_ending_is_refused():
+    with pytest.raises(ValueError, match=r"ends in .onnx or .pt2, got x.pb"):
+        export_detector(None, None, [], "x.pb")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no protocol buffer"])
+def test_a_file_that_is_no_exported_detector_is_refused(content, tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "x.onnx"
+    if content is None:
+        with pytest.raises(FileNotFoundError, match="x.onnx"):
+            OnnxDetector(str(path))
+        return
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="x.onnx is damaged or no ONNX file"):
+        OnnxDetector(str(path))
+
+
+def test_pooling_from_the_levels_keeps_the_order_of_the_boxes():
+    pooler = Pooler((3, 3), [0.25, 0.125], sampling_ratio=2)
+    generator = torch.Generator().manual_seed(0)
+    features = [torch.randn(1, 2, side, side, generator=generator) for side in (40, 20)]
+    sides = torch.tensor([10.0, 400.0, 30.0, 150.0, 12.0])  # pixels; levels 0, 1, 0, 1, 0
+    boxes = BoxList(torch.stack([sides / 9, sides / 7, sides, sides * 0.9], dim=1), (160, 160))
+    expected = pooler(features, [boxes])
+    assert torch.allclose(TracedPooler(pooler)(features, [boxes]), expected, atol=1e-5)
+
+
+def test_rotated_pooling_inside_and_across_the_border():
+    pooler = ROIAlignRotated(3, [0.25, 0.125])
+    generator = torch.Generator().manual_seed(0)
+    features = [torch.randn(1, 2, *hw, generator=generator) for hw in ((30, 40), (15, 20))]
+    boxes = torch.tensor(
+        [
+            [50.0, 60.0, 40.0, 20.0, 0.3],
+            [3.0, 5.0, 60.0, 30.0, -1.2],  # across the upper left corner
+            [150.0, 110.0, 300.0, 200.0, 0.7],  # the coarser level, across the lower right one
+            [-90.0, 40.0, 20.0, 10.0, 0.0],  # outside
+        ]
+    )
+    found = TracedRotatedPooler(pooler)(features, [boxes])
+    assert torch.allclose(found, pooler(features, [boxes]), atol=1e-5)
+    assert (found[3] == 0).all() and (found[:3] != 0).any(dim=(1, 2, 3)).all()
+
+
+def test_the_best_scores_and_fewer_where_there_are_fewer():
+    scores = torch.tensor([0.1, 0.9, 0.5])
+    assert [x.tolist() for x in best(scores, 2)] == [pytest.approx([0.9, 0.5]), [1, 2]]
+    assert best(scores, 5)[1].tolist() == [1, 2, 0]
+
+
+def test_oriented_suppression_against_the_plain_one():
+    generator = torch.Generator().manual_seed(3)
+    place = torch.rand(150, 2, generator=generator) * 100
+    shape = torch.rand(150, 2, generator=generator) * 30 + 5
+    angle = torch.rand(150, 1, generator=generator) * 3 - 1.5
+    corners = rotated_to_corners(torch.cat([place, shape, angle], dim=1))
+    labels = torch.randint(1, 4, (150,), generator=generator)
+    scores = torch.linspace(1, 0, 150)
+    kept = oriented_nms_per_class(corners, labels, 0.2)
+    assert 40 < len(kept) < 140
+    assert kept.tolist() == sorted(oriented_nms(corners, scores, 0.2, groups=labels).tolist())
