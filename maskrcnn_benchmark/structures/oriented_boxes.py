@@ -197,7 +197,7 @@ def _extent(coordinates: Tensor) -> Tensor:
 
 def _sides(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return least and greatest x, slope dy / dx, and direction in x of sides, each (4, P)."""
-    next_x, next_y = x[[1, 2, 3, 0]], y[[1, 2, 3, 0]]
+    next_x, next_y = torch.cat([x[1:], x[:1]]), torch.cat([y[1:], y[:1]])
     dx, dy = next_x - x, next_y - y
     # not x + dx, which is rounded: neighbouring sides must meet
     left, right = torch.minimum(x, next_x), torch.maximum(x, next_x)
