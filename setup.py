@@ -93,12 +93,12 @@ if __name__ == "__main__":
         },
         extras_require={
             "cityscapes": ["cityscapesscripts"],
-            "geo": ["rasterio"],
+            "geo": ["rasterio", "pyogrio"],
             "onnx": ["onnx", "onnxscript", "onnxruntime"],
             "tensorboard": ["tensorboard"],
             "test": [
                 *("pytest", "pytest-xdist", "ruff", "mypy"),
-                *("tensorboard", "cityscapesscripts", "shapely", "rasterio"),
+                *("tensorboard", "cityscapesscripts", "shapely", "rasterio", "pyogrio"),
                 *("onnx", "onnxscript", "onnxruntime"),
             ],
         },

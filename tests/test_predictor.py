@@ -443,7 +443,7 @@ def test_fault_a_refused_setting_emptied_earlier_results(tmp_path, two_scenes, c
     out = tmp_path / "out"
     assert predict(make_predictor(BlobModel()), two_scenes, out) == 0
     earlier = contents(out)
-    assert len(earlier) == 4 and all(earlier.values())
+    assert len(earlier) == 6 and all(earlier.values())
     bad = make_predictor(BlobModel())
     bad.overlap = bad.tile
     with pytest.raises(ValueError, match="overlap must be smaller than the tile"):
@@ -624,7 +624,8 @@ def test_a_picture_is_reduced_where_it_would_be_too_large_and_can_be_left_out(
     images, about = two_scenes[1:], {"config": "c.yaml"}
     out = tmp_path / "no pictures"
     assert predict_files(predictor, images, out, ["blob"], 0.05, about, draw=False) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["Task2_blob.txt", "detections.json"]
+    names = ["Task2_blob.txt", "detections.json", "detections_pixels.geojson", "journal.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == names
 
 
 @pytest.mark.slow  # a third of a minute of CPU time

@@ -14,6 +14,7 @@ from maskrcnn_benchmark.config.settings import given_keys, load_config
 from maskrcnn_benchmark.data.num_classes import settle_num_classes
 from maskrcnn_benchmark.data.scale import report_prediction_scale
 from maskrcnn_benchmark.dota.tiles import check_tile
+from maskrcnn_benchmark.engine.geo_results import check_geopackage
 from maskrcnn_benchmark.engine.predict_files import check_out, find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
 from maskrcnn_benchmark.images.bands import BandChoice
@@ -41,11 +42,14 @@ def main() -> int:
         default=True,
         help="make a picture per image (yes)",
     )
+    parser.add_argument("--gpkg", action="store_true", help="write a GeoPackage beside GeoJSON")
     parser.add_argument(
         "--opts", nargs="+", default=[], metavar="KEY value", help="change settings"
     )
     args = parser.parse_args()
     choice = BandChoice.parse(args.bands, args.stretch)
+    if args.gpkg:
+        check_geopackage()
     images = find_images(args.images)
     check_out(images, args.out)
     tiling = {"DOTA.TILE": args.tile, "DOTA.OVERLAP": args.overlap}
@@ -69,6 +73,7 @@ def main() -> int:
         about=about,
         choice=choice,
         draw=args.draw,
+        geopackage=args.gpkg,
     )
     return 1 if failed else 0
 

@@ -1,5 +1,6 @@
 """A predictor over image files; one image's failure never ends the others."""
 
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from maskrcnn_benchmark.engine.journal import JOURNAL, Journal
 from maskrcnn_benchmark.engine.prediction_results import DRAWING, RESULTS, PredictionResults
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.images.bands import BandChoice
@@ -61,6 +63,7 @@ def predict_files(
     about: dict[str, Any],
     choice: BandChoice | None = None,
     draw: bool = True,
+    geopackage: bool = False,
 ) -> int:
     """Find objects in files; one that cannot be read or predicted on is told and passed over.
 
@@ -69,11 +72,13 @@ def predict_files(
         images: with different stems.
         out: folder, made if it does not exist. Earlier results there are replaced when the new
             ones are whole; after an error or Ctrl-C, what was done lies in its folder "unfinished".
+            A journal says which windows are done; they are not done again.
         class_names: label 1 first.
         score: detections below it are dropped.
         about: put at the head of the JSON file, and told first.
         choice: of the images' bands and their range; None: as they are.
         draw: whether pictures are made.
+        geopackage: whether a GeoPackage is written beside GeoJSON.
 
     Returns:
         how many files have no result, or no picture since it cannot be written. If no file has a
@@ -84,7 +89,12 @@ def predict_files(
     """
     check_out(images, out)
     windows = {path: _count_windows(predictor, path, choice) for path in images}
-    results = PredictionResults(out, class_names, about)
+    results = PredictionResults(out, class_names, about, geopackage)
+    journal = Journal(Path(out) / JOURNAL, {**predictor.depends_on(), "bands": str(choice)})
+    outputs = [*map(_identify, images), [about, list(class_names), score, draw, geopackage]]
+    if journal.finished == json.loads(json.dumps(outputs)) and (Path(out) / RESULTS).is_file():
+        _package.info("nothing is left to do: the results are in %s", out)
+        return 0
     _package.info(_summary(predictor, windows, class_names, {**about, "results": out}))
     total = sum(windows.values())
     with (
@@ -97,7 +107,8 @@ def predict_files(
             with _told("skipped", path):
                 check_name(path)
                 with open_image(path, choice=choice) as reader:
-                    found = predictor.detect(reader, progress=_counted_from(start, progress))
+                    told = _counted_from(start, progress)
+                    found = predictor.detect(reader, progress=told, done=journal.of_image(path))
                     found = found.select(found.scores >= score)
                     results.add(path, reader, found)
                     _package.info("%s: %d objects", path.name, len(found))
@@ -106,7 +117,10 @@ def predict_files(
                             results.draw(path, reader, found)
             progress.reach(start + count)
     _package.info("%d of %d images done, results are in %s", len(results), len(images), out)
-    return len(images) - len(results.pictures if draw else results)
+    failed = len(images) - len(results.pictures if draw else results)
+    if not failed:
+        journal.finish(outputs)
+    return failed
 
 
 def _without_drawings(folder: Path, images: list[Path]) -> list[Path]:
@@ -151,6 +165,15 @@ def _summary(
         **about,
     }
     return "\n".join(["predicting:", *(f"  {name}: {value}" for name, value in lines.items())])
+
+
+def _identify(path: Path) -> list:
+    """Return what tells a file from a changed one; its name alone if it cannot be looked at."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), stat.st_size, stat.st_mtime_ns]
 
 
 @contextmanager

@@ -14,6 +14,12 @@ from maskrcnn_benchmark.dota.annotations import boxlist_xyxy_to_corners
 from maskrcnn_benchmark.dota.detections import Detections
 from maskrcnn_benchmark.dota.result_names import class_to_file_part
 from maskrcnn_benchmark.dota.submission import write_task_files
+from maskrcnn_benchmark.engine.geo_results import (
+    Feature,
+    to_features,
+    write_geojson,
+    write_geopackage,
+)
 from maskrcnn_benchmark.images.drawing import draw_detections
 from maskrcnn_benchmark.images.image_io import write_image
 from maskrcnn_benchmark.images.image_reader import ImageReader
@@ -21,6 +27,7 @@ from maskrcnn_benchmark.utils.atomic_write import write_text
 
 DRAWING = "_detections.jpg"  # behind the image's name
 RESULTS = "detections.json"
+FEATURES = "detections"  # .geojson, .gpkg and the layers
 UNFINISHED = "unfinished"
 JPEG_SIDE = 65500  # the greatest that libjpeg writes, pixels
 PICTURE_PIXELS = 2**26  # 8192 x 8192, which take 0.4 GB while they are read
@@ -39,19 +46,26 @@ class PredictionResults:
         folder: made if it does not exist.
         class_names: label 1 first.
         about: the head of the JSON file.
+        geopackage: whether a GeoPackage is written beside GeoJSON.
 
     Raises:
         ValueError: a class's name is too long for a file's name.
     """
 
     def __init__(
-        self, folder: str | Path, class_names: Sequence[str], about: dict[str, Any]
+        self,
+        folder: str | Path,
+        class_names: Sequence[str],
+        about: dict[str, Any],
+        geopackage: bool = False,
     ) -> None:
         self.folder, self.class_names = Path(folder), class_names
         self.unfinished = self.folder / UNFINISHED
         self.about = {**about, "classes": {name: class_to_file_part(name) for name in class_names}}
         self._found: dict[str, Detections] = {}
         self._entries: dict[str, dict[str, Any]] = {}
+        self._features: dict[bool, list[Feature]] = {True: [], False: []}  # on the earth, or not
+        self.geopackage = geopackage
         self.pictures: list[Path] = []
 
     def __len__(self) -> int:
@@ -76,6 +90,9 @@ class PredictionResults:
         """Take what was found in an image."""
         self._entries[path.stem] = _entry(path, reader, detections, self.class_names)
         self._found[path.stem] = detections
+        self._features[reader.georeference is not None] += to_features(
+            path.stem, reader.georeference, detections, self.class_names
+        )
 
     def draw(self, path: Path, reader: ImageReader, detections: Detections) -> None:
         """Write an image's picture."""
@@ -88,6 +105,18 @@ class PredictionResults:
         paths.append(self.unfinished / RESULTS)
         content = {**self.about, "images": self._entries}
         write_text(paths[-1], json.dumps(content, indent=1))
+        return paths + self._write_features()
+
+    def _write_features(self) -> list[Path]:
+        """Write GeoJSON, in degrees and in pixels, of what there is of both; and the GeoPackage."""
+        names = {True: FEATURES, False: f"{FEATURES}_pixels"}
+        layers = {names[kind]: found for kind, found in self._features.items() if found}
+        paths = [self.unfinished / f"{name}.geojson" for name in layers]
+        for path, features in zip(paths, layers.values(), strict=True):
+            write_geojson(path, features)
+        if self.geopackage and layers:
+            paths.append(self.unfinished / f"{FEATURES}.gpkg")
+            write_geopackage(paths[-1], layers)
         return paths
 
     def _replace_earlier(self, texts: Sequence[Path]) -> None:

@@ -1,9 +1,11 @@
 """Detection on one image of any size: in overlapping windows, whose detections are merged."""
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +22,11 @@ from maskrcnn_benchmark.images.open_image import open_image
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
+from maskrcnn_benchmark.utils.changed_settings import plain_settings
 from maskrcnn_benchmark.utils.checkpoint import load_trained
 from maskrcnn_benchmark.utils.precision import autocast
+
+READ = ("MODEL.", "INPUT.", "DOTA.", "TEST.", "DTYPE", "DATALOADER.SIZE")  # settings that matter
 
 
 class Predictor:
@@ -35,6 +40,9 @@ class Predictor:
 
     def __init__(self, cfg, model: torch.nn.Module) -> None:
         set_max_pixels(cfg.INPUT.MAX_PIXELS)
+        self.settings = {
+            name: value for name, value in plain_settings(cfg).items() if name.startswith(READ)
+        }
         self.device = torch.device(cfg.MODEL.DEVICE)
         self.model = model.to(self.device).eval()
         self.transforms = build_transforms(cfg, is_train=False)
@@ -91,6 +99,7 @@ class Predictor:
         tile: int | None = None,
         overlap: int | None = None,
         progress: Callable[[int, int], object] | None = None,
+        done: MutableMapping[int, list[Detections]] | None = None,
     ) -> Detections:
         """Find the objects in an image; memory beyond the decoded image does not grow with it.
 
@@ -104,6 +113,7 @@ class Predictor:
             overlap: pixels that neighbouring windows share; None: cfg.DOTA.OVERLAP.
             progress: called with how many of the image's windows are done, and how many there are,
                 after each batch of TEST.IMS_PER_BATCH windows.
+            done: what was found per batch, when this image was begun before; gets the others.
 
         Returns:
             detections in the image's pixels, by falling score.
@@ -113,10 +123,12 @@ class Predictor:
             # row by row, so that strips of files are decoded once
             order = sorted(range(len(windows)), key=lambda k: (windows[k].y0, windows[k].x0))
             found: dict[int, Detections] = {}
-            for first in range(0, len(order), self.windows_at_once):
+            done = {} if done is None else done
+            for batch, first in enumerate(range(0, len(order), self.windows_at_once)):
                 chosen = order[first : first + self.windows_at_once]
-                parts = self._detect(reader, [windows[k] for k in chosen])
-                found.update(zip(chosen, parts, strict=True))
+                if batch not in done:
+                    done[batch] = self._detect(reader, [windows[k] for k in chosen])
+                found.update(zip(chosen, done[batch], strict=True))
                 if progress is not None:
                     progress(len(found), len(windows))
         return merge_tiles([found[k] for k in sorted(found)], self.nms_hbb, self.nms_obb)
@@ -128,6 +140,14 @@ class Predictor:
         tile = self.tile if tile is None else tile
         overlap = self.overlap if overlap is None else overlap
         return tile_grid(width, height, tile, overlap)
+
+    def depends_on(self) -> dict[str, Any]:
+        """Return what detections depend on, beside the image: settings, model and weights."""
+        checksum = hashlib.sha256(type(self.model).__qualname__.encode())
+        for name, tensor in self.model.state_dict().items():
+            checksum.update(name.encode())
+            checksum.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return {**self.settings, "weights": checksum.hexdigest()}
 
     def _detect(self, reader: ImageReader, windows: Sequence[Window]) -> list[Detections]:
         """Return what is found in each of some windows, in the image's pixels."""

@@ -21,6 +21,7 @@ from maskrcnn_benchmark.images.tiff_layout import check_tiff_layout
 
 CACHE_MB = 256  # a row of windows of 1024 in an image 30,000 wide takes 92 MB
 SAMPLE_SIDE = 1024  # pixels of an image from which a range is taken, per side
+REDUCED_ROWS = 256  # of a reduced image, read at once
 PLAIN = {"uint8", "uint16"}  # types whose range is known
 
 
@@ -61,14 +62,21 @@ class GeoTiffReader(ImageReader):
             return self._to_bgr(self._file.read(self._bands, window=_slices(window)))
 
     def read_reduced(self, width: int, height: int) -> np.ndarray:
-        """Read the whole image in a smaller size, averaged."""
+        """Read the whole image in a smaller size, averaged; in strips, since GDAL keeps a lot."""
         from rasterio.enums import Resampling
 
-        with self._reading():
-            shape = (len(self._bands), height, width)
-            return self._to_bgr(
-                self._file.read(self._bands, out_shape=shape, resampling=Resampling.average)
-            )
+        bgr = np.empty((height, width, 3), np.uint8)
+        scale = self.size[1] / height
+        for top in range(0, height, REDUCED_ROWS):
+            rows = bgr[top : top + REDUCED_ROWS]
+            place = ((top * scale, (top + len(rows)) * scale), (0, self.size[0]))
+            shape = (len(self._bands), len(rows), width)
+            with self._reading():
+                values = self._file.read(
+                    self._bands, window=place, out_shape=shape, resampling=Resampling.average
+                )
+                rows[:] = self._to_bgr(values)
+        return bgr
 
     def has_data(self, window: Window) -> bool:
         """Look at the file's mask, alpha channel or value for no data, if it has any."""

@@ -1,0 +1,151 @@
+"""A prediction that is killed goes on, and ends with the very same bytes."""
+
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from launching import ROOT
+from test_predictor import BlobModel, contents, make_predictor, predict, scene
+
+from maskrcnn_benchmark.engine.journal import JOURNAL
+from maskrcnn_benchmark.images.image_io import write_image
+
+
+@pytest.fixture
+def images(tmp_path):
+    for name in ("first", "second"):
+        write_image(tmp_path / f"{name}.png", scene())
+    return [tmp_path / "first.png", tmp_path / "second.png"]
+
+
+def killed_after(model, batches):
+    """Make a model that dies as if by kill -9: no handler of `predict_files` catches it."""
+    find, count = model.forward, iter(range(batches))
+
+    def forward(images):
+        if next(count, None) is None:
+            raise SystemExit
+        return find(images)
+
+    model.forward = forward
+    return model
+
+
+def results(folder):
+    """Read all but the journal, whose batches come in another order of runs."""
+    return {name: data for name, data in contents(folder).items() if name != JOURNAL}
+
+
+@pytest.mark.parametrize("with_masks", [False, True], ids=["upright", "oriented"])
+def test_after_any_interruption_the_results_are_the_same(tmp_path, images, with_masks):
+    predict(make_predictor(BlobModel(with_masks)), images, tmp_path / "whole")
+    out, seen = tmp_path / "out", 0
+    for batches in (0, 3, 1, 4):  # of 5 for each of 2 images
+        model = killed_after(BlobModel(with_masks), batches)
+        with pytest.raises(SystemExit):
+            predict(make_predictor(model), images, out)
+        seen += len(model.seen)
+        journal = out / JOURNAL
+        if journal.exists():  # the last line is cut in the middle, once more
+            journal.write_bytes(journal.read_bytes() + b'{"of": 0, "batch": 9, "fou')
+    last = BlobModel(with_masks)
+    assert predict(make_predictor(last), images, out) == 0
+    assert seen + len(last.seen) == 10  # each batch was done once
+    assert results(out) == results(tmp_path / "whole")
+
+
+def test_a_line_cut_anywhere_is_done_again(tmp_path, images):
+    out = tmp_path / "out"
+    predict(make_predictor(BlobModel()), images[:1], out)
+    wanted, journal = results(out), (out / JOURNAL).read_bytes()
+    lines = journal.splitlines(keepends=True)
+    assert len(lines) == 2 + 5 + 1  # settings, the image, its batches, the end
+    kept = sum(map(len, lines[:5]))
+    for cut in range(kept, kept + len(lines[5]), len(lines[5]) // 3):
+        (out / JOURNAL).write_bytes(journal[:cut])
+        model = BlobModel()
+        assert predict(make_predictor(model), images[:1], out) == 0
+        assert len(model.seen) == 2 and results(out) == wanted
+
+
+def test_a_finished_one_says_so_and_other_scores_need_no_detection(tmp_path, images, caplog):
+    caplog.set_level(logging.INFO, "maskrcnn_benchmark")
+    out, model = tmp_path / "out", BlobModel()
+    predict(make_predictor(model), images, out)
+    before, seen = contents(out), len(model.seen)
+    assert predict(make_predictor(model), images, out) == 0
+    assert "nothing is left to do" in caplog.text and contents(out) == before
+    assert predict(make_predictor(model), images, out, score=0.0) == 0
+    assert len(model.seen) == seen
+    predict(make_predictor(BlobModel()), images, tmp_path / "anew", score=0.0)
+    assert results(out) == results(tmp_path / "anew") != before
+
+
+def test_other_settings_are_refused_until_it_has_ended(tmp_path, images, caplog):
+    caplog.set_level(logging.INFO, "maskrcnn_benchmark")
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit):
+        predict(make_predictor(killed_after(BlobModel(), 2)), images, out)
+    other = make_predictor(BlobModel(), **{"DOTA.OVERLAP": 20})
+    with pytest.raises(ValueError, match="has not ended.*DOTA.OVERLAP was 40, now 20.*delete"):
+        predict(other, images, out)
+    assert predict(make_predictor(BlobModel()), images, out) == 0
+    assert predict(other, images, out) == 0
+    assert "was made with other settings: all is done anew" in caplog.text
+    predict(other, images, tmp_path / "new")
+    assert results(out) == results(tmp_path / "new")
+
+
+def test_a_changed_image_is_done_anew(tmp_path, images, caplog):
+    out = tmp_path / "out"
+    predict(make_predictor(BlobModel()), images, out)
+    write_image(images[1], np.zeros((200, 300, 3), np.uint8))
+    model = BlobModel()
+    assert predict(make_predictor(model), images, out) == 0
+    assert len(model.seen) == 5 and "second.png: has changed" in caplog.text
+    lines = (out / "Task2_blob.txt").read_text().splitlines()
+    assert lines and all(line.startswith("first ") for line in lines)
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from test_predictor import BlobModel, make_predictor, predict
+model = BlobModel()
+find = model.forward
+model.forward = lambda images: (time.sleep(0.05), find(images))[1]
+folder = Path(sys.argv[1])
+images = sorted(folder.glob("*.png"))
+sys.exit(predict(make_predictor(model, **{"TEST.IMS_PER_BATCH": 1}), images, folder / "out"))
+"""
+
+
+@pytest.mark.slow  # half a minute of CPU time, most of it for imports
+def test_kills_at_random_moments_change_no_byte(tmp_path, images):
+    predict(make_predictor(BlobModel(), **{"TEST.IMS_PER_BATCH": 1}), images, tmp_path / "whole")
+    command = [sys.executable, "-c", WORKER, str(tmp_path)]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    rng, kills, journal = random.Random(7), 0, tmp_path / "out" / JOURNAL
+
+    def size():
+        return journal.stat().st_size if journal.exists() else 0
+
+    while True:
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        before = size()
+        while process.poll() is None and size() <= before:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.25))  # a few windows
+        process.kill()
+        if process.wait() == 0:
+            break
+        assert process.returncode == -signal.SIGKILL
+        kills += 1
+    assert kills >= 3 and results(tmp_path / "out") == results(tmp_path / "whole")
