@@ -95,6 +95,29 @@ def test_fault_errors_that_no_check_foresees_were_tracebacks(capsys, monkeypatch
     assert re.search(r"\(\S+\.py:\d+; MASKRCNN_DEBUG=1 shows the traceback\)$", line)
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Timed out waiting 5000ms for recv", "another process stopped answering process 1 of 2"),
+        ("Connection closed by peer [::1]:7", "another process has ended, its own lines say why"),
+        ("The size of tensor a (2) must", "RuntimeError: The size of tensor a (2) must"),
+    ],
+    ids=["silent", "gone", "another error"],
+)
+def test_other_processes_that_fail_are_told(capsys, monkeypatch, message, told):
+    def fail():
+        raise RuntimeError(message)
+
+    monkeypatch.delenv("MASKRCNN_DEBUG", raising=False)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(SystemExit) as end:
+        run_tool(fail)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and line.startswith(f"error: {told}") and message in line
+
+
 def test_tracebacks_on_request(monkeypatch):
     monkeypatch.setenv("MASKRCNN_DEBUG", "1")
     with pytest.raises(ValueError, match="deep"):

@@ -1,10 +1,15 @@
 """Two processes over gloo: they see the same, act in the same way and never wait forever."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from launching import launch
+from launching import ROOT, launch
 
 from maskrcnn_benchmark.utils.training_log import read_metrics
 
@@ -75,3 +80,34 @@ def test_a_missing_prediction_stops_both_processes(scenes):
 def test_fault_running_means_of_the_first_process_were_sent_to_all(scenes):
     # the weight is the first process's; the running means start at 0, move by a half, each alone
     assert [seen["running means"] for seen in scenes[1]] == [[0.75, 5.0], [1.5, 5.0]]
+
+
+def test_fault_a_process_that_stopped_was_an_error_inside_gloo(tmp_path):
+    """The other one says so, once the time-out (10 s here) is over, and ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [
+        sys.executable,
+        str(WORKER.with_name("stopping_worker.py")),
+        str(tmp_path / "x"),
+        "3",
+    ]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    pipe = subprocess.PIPE
+    ranks = [
+        subprocess.Popen(command, env=env | {"RANK": str(n)}, stdout=pipe, stderr=pipe, text=True)
+        for n in (0, 1)
+    ]
+    try:
+        stdout, stderr = ranks[0].communicate(timeout=120)
+        lasted = time.time() - float(stdout)
+    finally:
+        for rank in ranks:
+            rank.kill()  # SIGKILL ends a stopped process too
+            rank.wait()
+    line = stderr.splitlines()[-1]
+    assert ranks[0].returncode == 2
+    assert line.startswith("error: another process stopped answering process 0 of 2 within SOLVER")
+    assert 10 <= lasted < 60  # with the start and the end of Python on a busy machine

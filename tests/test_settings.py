@@ -199,3 +199,8 @@ def test_which_keys_a_run_sets(config_file):
     opts = ["MODEL.ROI_BOX_HEAD.NUM_CLASSES", "81"]
     expected = {"SOLVER.MAX_ITER", "SOLVER.BASE_LR", "MODEL.ROI_BOX_HEAD.NUM_CLASSES"}
     assert given_keys(config_file, opts) == expected
+
+
+def test_fault_a_number_beyond_floats_was_an_overflow():
+    with pytest.raises(ValueError, match="SOLVER.MAX_ITER must be a whole number"):
+        load_config("configs/quickstart.yaml", ["SOLVER.MAX_ITER", "9" * 400])

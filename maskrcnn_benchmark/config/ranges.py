@@ -6,6 +6,7 @@ for all settings. Names of registered parts are checked where the model is built
 """
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ class Check(NamedTuple):
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # NaN is not
 
 
 def _number(low: float, high: float = math.inf) -> Check:

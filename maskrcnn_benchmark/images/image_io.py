@@ -102,8 +102,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     with _any_size(), _open(path) as image, _naming(path):
         turned = UNDO_ORIENTATION.get(_tiff_tag(image, TIFF_ORIENTATION))  # decoding drops the tag
-        if isinstance(image, TiffImageFile):
-            check_tiff_layout(image.tag_v2, os.path.getsize(path))
+        _check_whole(image, path)
         if _has_16_bit_channels(image):
             pixels = to_bgr(_read_16_bit_colour(path))
         else:
@@ -173,6 +172,7 @@ def read_16_bit_maximum(path: str | os.PathLike) -> int | None:
     with _any_size(), _open(path) as image, _naming(path):
         if image.mode.startswith("I"):
             return int(_integers_to_uint16(image).max(initial=0))
+        _check_whole(image, path)
         return int(_read_16_bit_colour(path).max()) if _has_16_bit_channels(image) else None
 
 
@@ -215,6 +215,16 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     return image.size
 
 
+def _check_whole(image: Image.Image, path: str | os.PathLike) -> None:
+    """Refuse what decoders let pass: parts that are missing, or have another checksum."""
+    if isinstance(image, TiffImageFile):
+        check_tiff_layout(image.tag_v2, os.path.getsize(path))
+    elif image.format == "PNG":
+        # Pillow decodes pixels without a look at their checksums; OpenCV believes parts to be as
+        # long as they say, and takes 2 GB
+        _open(path).verify()
+
+
 def _tiff_tag(image: Image.Image, tag: int) -> int:
     return image.tag_v2.get(tag, 1) if isinstance(image, TiffImageFile) else 1
 
@@ -230,7 +240,6 @@ def _read_16_bit_colour(path: str | os.PathLike) -> np.ndarray:
     name = os.fsencode(path).decode(errors="replace")
     if name != os.fspath(path):  # OpenCV would end the process
         raise ValueError("the name of a file of 16 bits a channel must be UTF-8: rename it")
-    _open(path).verify()  # OpenCV believes a PNG's parts to be as long as they say, and takes 2 GB
     pixels = cv2.imread(name, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError(

@@ -7,9 +7,13 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 # what checks of settings and files raise; anything else may be a fault of the program
 FORESEEN = (ValueError, OSError, ImportError, FloatingPointError)
+# how gloo and NCCL say that another process does not answer, or is gone
+_SILENT = re.compile("timed out|timeout", re.IGNORECASE)
+_GONE = re.compile("connection (closed|reset|refused)|broken pipe", re.IGNORECASE)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,8 +98,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     """
     try:
         code = main()
-        dist = sys.modules.get("torch.distributed")  # programs without networks load no PyTorch
-        if dist is not None and dist.is_available() and dist.is_initialized():
+        if (dist := _joined_processes()) is not None:
             dist.destroy_process_group()
     except KeyboardInterrupt:
         print("interrupted; give the same command again", file=sys.stderr)
@@ -109,9 +112,26 @@ def run_tool(main: Callable[[], int | None]) -> None:
     sys.exit(code)
 
 
+def _joined_processes() -> ModuleType | None:
+    """Return torch.distributed where this process is one of several, else None."""
+    dist = sys.modules.get("torch.distributed")  # programs without networks load no PyTorch
+    is_joined = dist is not None and dist.is_available() and dist.is_initialized()
+    return dist if is_joined else None
+
+
 def _describe(error: Exception) -> str:
     """Say in one line what is wrong, and how to see where."""
     message = _one_line(error)
+    dist = _joined_processes()
+    if dist is not None and isinstance(error, RuntimeError):
+        told = f"process {dist.get_rank()} of {dist.get_world_size()}"
+        if _SILENT.search(message):
+            return (
+                f"another process stopped answering {told} within SOLVER.STEP_TIMEOUT: it hangs, "
+                f"was stopped, or its machine cannot be reached ({message})"
+            )
+        if _GONE.search(message):
+            return f"another process has ended, its own lines say why; told to {told} ({message})"
     if isinstance(error, FORESEEN):
         return f"{message} (MASKRCNN_DEBUG=1 shows where)"
     place = traceback.extract_tb(error.__traceback__)[-1]

@@ -26,19 +26,21 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Read metrics.jsonl.
 
     Args:
-        path: the file; may be missing, and its last line may be cut off (a killed run).
+        path: the file; may be missing, and lines may be broken (the last one of a killed run).
 
     Returns:
         one dict per whole line, each with "iteration".
     """
     rows = []
     if os.path.exists(path):
-        with open(path, encoding="utf-8") as lines:
+        with open(path, "rb") as lines:
             for line in lines:
                 try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError:
+                    row = json.loads(line)
+                except (ValueError, RecursionError):
                     continue
+                if isinstance(row, dict) and type(row.get("iteration")) is int:
+                    rows.append(row)
     return rows
 
 
