@@ -59,7 +59,7 @@ def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != ".lock"
     }
 
 
@@ -467,7 +467,11 @@ def test_test_sets_have_images_only(source, tmp_path):
     said = []
     assert split(source, tmp_path / "tiles", report=said.append) == 12
     assert "no labelTxt" in said[0]
-    assert sorted(path.name for path in (tmp_path / "tiles").iterdir()) == ["images", "tiles.json"]
+    assert sorted(path.name for path in (tmp_path / "tiles").iterdir()) == [
+        ".lock",
+        "images",
+        "tiles.json",
+    ]
 
 
 def test_troubles_are_named(source, tmp_path):

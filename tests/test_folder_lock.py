@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from maskrcnn_benchmark.images.image_io import write_image
 from maskrcnn_benchmark.utils import folder_lock
 from maskrcnn_benchmark.utils.folder_lock import lock_folder
 
@@ -43,6 +45,16 @@ def test_fault_two_runs_mixed_in_one_folder(tmp_path, holder):
     with lock_folder(tmp_path / "run"):  # though the child lives
         told = (tmp_path / "run" / ".lock").read_text()
     assert told.startswith(f"process {os.getpid()} on ") and str(holder.pid) not in told
+
+
+def test_fault_two_commands_wrote_to_one_folder(tmp_path, holder, run_dota):
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    write_image(tmp_path / "data" / "images" / "P1.png", np.zeros((20, 30, 3), np.uint8))
+    (tmp_path / "data" / "Task2_ship.txt").write_text("P1__1__0___0 0.5 1 2 3 4\n")
+    for command in ("split", "merge"):
+        status, _, told = run_dota(command, tmp_path / "data", tmp_path / "run")
+        assert status == 2 and f"run is in use by process {holder.pid} on" in told
+    assert os.listdir(tmp_path / "run") == [".lock"]
 
 
 def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, caplog):

@@ -19,6 +19,7 @@ from maskrcnn_benchmark.dota.submission import (
 from maskrcnn_benchmark.dota.tiles import parse_tile_name
 from maskrcnn_benchmark.structures.oriented_boxes import oriented_nms
 from maskrcnn_benchmark.utils.atomic_write import write_text
+from maskrcnn_benchmark.utils.folder_lock import lock_folder
 
 
 def merge_results(results: ClassResults, task: int, iou_threshold: float) -> ClassResults:
@@ -70,6 +71,7 @@ def merge_folder(
     Raises:
         FileNotFoundError: the source holds no result files.
         ValueError: "path:line: ..." for a malformed line; or source and destination are the same.
+        OSError: another process merges into the destination.
     """
     if source.resolve() == destination.resolve():
         raise ValueError(f"{destination}: expected another folder than that of the tiles' results")
@@ -78,12 +80,12 @@ def merge_folder(
         raise FileNotFoundError(
             f"{source}: expected result files Task1_<class>.txt or Task2_<class>.txt, found none"
         )
-    destination.mkdir(parents=True, exist_ok=True)
-    for task, path in paths:
-        found = read_task_file(path, task)
-        merged = merge_results(found, task, nms_obb if task == 1 else nms_hbb)
-        write_text(destination / path.name, format_results(merged))
-        yield destination / path.name, len(found), len(merged)
+    with lock_folder(destination):
+        for task, path in paths:
+            found = read_task_file(path, task)
+            merged = merge_results(found, task, nms_obb if task == 1 else nms_hbb)
+            write_text(destination / path.name, format_results(merged))
+            yield destination / path.name, len(found), len(merged)
 
 
 def _rows_of_each(names: np.ndarray) -> list[np.ndarray]:

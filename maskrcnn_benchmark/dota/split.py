@@ -59,6 +59,7 @@ from maskrcnn_benchmark.images.image_reader import DecodedImage, ImageReader, Wi
 from maskrcnn_benchmark.images.open_image import open_image
 from maskrcnn_benchmark.utils.atomic_write import remove_parts
 from maskrcnn_benchmark.utils.data_summary import UNLABELLED, DataSummary
+from maskrcnn_benchmark.utils.folder_lock import lock_folder
 from maskrcnn_benchmark.utils.interrupt import end_with_parent
 
 PARTS = ("images", "labelTxt", ORIGINALS)  # folders that split makes
@@ -112,6 +113,7 @@ def split_folder(
         FileNotFoundError: no images/ in the source, none in it, or no label file for any of them.
         ValueError: impossible settings, settings other than the destination's, two images of one
             name, an unreadable image or a malformed label, by name.
+        OSError: another process splits into the destination.
     """
     source, destination = Path(source), Path(destination)
     check_tile(tile, overlap)
@@ -127,20 +129,21 @@ def split_folder(
     if tuple(rates) == (1,):
         del given["rates"]
     settings |= {name: value for name, value in given.items() if value is not None}
-    for folder in (destination, *(destination / name for name in PARTS)):
-        remove_parts(folder)
-    finished = read_finished(destination, settings)
     jobs = [
         _Job(image, files.label_files.get(name), destination, tile, overlap, rates_of[name], choice)
         for name, image in files.images.items()
     ]
-    jobs = [job for job in jobs if not _is_finished(job, finished)]
-    strangers = set(finished) - set(files.images)
-    if strangers:
-        report(f"{destination}: keeps the tiles of {len(strangers)} images not in {source}")
-    if jobs:
-        _run(jobs, settings, finished, workers)
-    write_plan(destination, settings, finished)
+    with lock_folder(destination):
+        for folder in (destination, *(destination / name for name in PARTS)):
+            remove_parts(folder)
+        finished = read_finished(destination, settings)
+        jobs = [job for job in jobs if not _is_finished(job, finished)]
+        strangers = set(finished) - set(files.images)
+        if strangers:
+            report(f"{destination}: keeps the tiles of {len(strangers)} images not in {source}")
+        if jobs:
+            _run(jobs, settings, finished, workers)
+        write_plan(destination, settings, finished)
     labels = {name: entry.get("labels") or {} for name, entry in finished.items()}
     outside_counts = {name: counts.get("outside", 0) for name, counts in labels.items()}
     report_outside(source, outside_counts, report)
