@@ -1,13 +1,12 @@
 """Exported detectors beside the models that they come from."""
 
-import json
-
 import pytest
 import torch
 from tiny_models import FPN_BODY, FPN_KEYPOINT, FPN_MASK, NARROW, RETINANET, make_cfg
+from yacs.config import CfgNode
 
 from maskrcnn_benchmark.export.detectors import ExportableDetector
-from maskrcnn_benchmark.export.files import METADATA, export_detector, make_exportable
+from maskrcnn_benchmark.export.files import export_detector, make_exportable, make_metadata
 from maskrcnn_benchmark.export.onnx_detector import FIELDS, OnnxDetector
 from maskrcnn_benchmark.export.pooling import TracedPooler, TracedRotatedPooler
 from maskrcnn_benchmark.export.suppression import best, oriented_nms_per_class
@@ -107,29 +106,20 @@ def test_onnx_gives_the_models_detections_on_images_of_other_sizes(kind, tmp_pat
     export_detector(cfg, model, CLASSES, str(path))
     detector = OnnxDetector(str(path))
     assert detector.class_names == CLASSES
-    assert detector.cfg.DATALOADER.SIZE_DIVISIBILITY in (16, 32)
+    assert detector.cfg.DATALOADER.SIZE_DIVISIBILITY == 32
     for padded_hw, hw in (((160, 192), (150, 185)), ((352, 96), (340, 90))):
         images = made_images(padded_hw, hw)
         with torch.no_grad():
             assert_same(detector(images)[0], model(images)[0])
 
 
-@pytest.mark.slow
-def test_pt2_gives_the_models_detections_and_holds_the_metadata(tmp_path):
-    cfg, model = made_model("faster")
-    path = str(tmp_path / "detector.pt2")
-    export_detector(cfg, model, CLASSES, path)
-    extra = {METADATA: "", "outputs": ""}
-    program = torch.export.load(path, extra_files=extra).module()
-    assert json.loads(extra["outputs"]) == ["boxes", "scores", "labels"]
-    metadata = json.loads(extra[METADATA])
-    assert (metadata["channel_order"], metadata["classes"]) == ("BGR", CLASSES)
-    assert (metadata["tile"], metadata["overlap"]) == (1024, 200)
-    images = made_images((192, 256), (180, 250))
-    with torch.no_grad():
-        found = program(images.tensors, torch.tensor([180, 250]))
-        boxes = as_boxes(make_exportable(cfg, model), found, (180, 250))
-        assert_same(boxes, model(images)[0])
+def test_the_metadata_say_how_to_feed_the_graph():
+    cfg = make_cfg(*KINDS["faster_C4"], "INPUT.PIXEL_MEAN", [1.0, 2.0, 3.0])
+    metadata = make_metadata(cfg, CLASSES, 16)
+    assert (metadata["channel_order"], metadata["greatest_value"]) == ("BGR", 255)
+    assert (metadata["pixel_mean"], metadata["classes"]) == ([1.0, 2.0, 3.0], CLASSES)
+    assert (metadata["tile"], metadata["overlap"], metadata["size_divisibility"]) == (1024, 200, 16)
+    assert CfgNode.load_cfg(metadata["settings"]).DATALOADER.SIZE_DIVISIBILITY == 16
 
 
 @pytest.mark.parametrize(
@@ -150,7 +140,7 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(options, told, tmp_p
 
 
 def test_another_ending_is_refused():
-    with pytest.raises(ValueError, match=r"ends in .onnx or .pt2, got x.pb"):
+    with pytest.raises(ValueError, match=r"ends in .onnx, got x.pb"):
         export_detector(None, None, [], "x.pb")
 
 

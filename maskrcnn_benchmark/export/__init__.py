@@ -1,1 +1,1 @@
-"""Detectors as files that run without PyTorch's model code: ONNX, and torch.export's .pt2."""
+"""Detectors as ONNX files, which run without PyTorch's model code."""

@@ -1,4 +1,4 @@
-"""Writing a detector into a file: ONNX, or torch.export's .pt2."""
+"""Writing a detector into an ONNX file."""
 
 import json
 import logging
@@ -38,14 +38,13 @@ def export_detector(cfg: CfgNode, model: nn.Module, class_names: list[str], path
         cfg: the model's settings; they become part of the metadata.
         model: a trained GeneralizedRCNN.
         class_names: of label 1, 2, …
-        path: ends in .onnx or .pt2.
+        path: ends in .onnx.
 
     Raises:
         ValueError: another ending; a model that cannot be exported, with the reason.
     """
-    ending = Path(path).suffix
-    if ending not in (".onnx", ".pt2"):
-        raise ValueError(f"expected a file that ends in .onnx or .pt2, got {path}")
+    if Path(path).suffix != ".onnx":
+        raise ValueError(f"expected a file that ends in .onnx, got {path}")
     detector = make_exportable(cfg, model)
     divisor = cfg.DATALOADER.SIZE_DIVISIBILITY or (32 if cfg.MODEL.RPN.USE_FPN else 16)
     metadata = make_metadata(cfg, class_names, divisor)
@@ -53,11 +52,7 @@ def export_detector(cfg: CfgNode, model: nn.Module, class_names: list[str], path
     program = _follow(detector, divisor)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as part:
-        if ending == ".pt2":
-            extra = {METADATA: json.dumps(metadata), "outputs": json.dumps(names)}
-            torch.export.save(program, part, extra_files=extra)
-        else:
-            _write_onnx(program, names, metadata, part)
+        _write_onnx(program, names, metadata, part)
 
 
 def make_exportable(cfg: CfgNode, model: nn.Module) -> ExportableDetector:
