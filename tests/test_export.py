@@ -1,15 +1,23 @@
 """Exported detectors beside the models that they come from."""
 
+import json
+import logging
+import sys
+
 import pytest
 import torch
+from made_data import gradient
 from tiny_models import FPN_BODY, FPN_KEYPOINT, FPN_MASK, NARROW, RETINANET, make_cfg
 from yacs.config import CfgNode
 
+from maskrcnn_benchmark.commands import predict
+from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.export.detectors import ExportableDetector
 from maskrcnn_benchmark.export.files import export_detector, make_exportable, make_metadata
 from maskrcnn_benchmark.export.onnx_detector import FIELDS, OnnxDetector
 from maskrcnn_benchmark.export.pooling import TracedPooler, TracedRotatedPooler
 from maskrcnn_benchmark.export.suppression import best, oriented_nms_per_class
+from maskrcnn_benchmark.images.image_io import write_image
 from maskrcnn_benchmark.layers.roi_align_rotated import ROIAlignRotated
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.modeling.poolers import Pooler
@@ -97,9 +105,25 @@ def test_the_function_of_tensors_detects_what_the_model_does(kind):
         assert_same(as_boxes(detector, outputs, (150, 185)), model(images)[0])
 
 
+def predict_with(path, detector, folder, monkeypatch):
+    """Run tools/predict.py on the file alone, and compare with the Predictor on its settings."""
+    write_image(folder / "scene.png", gradient(150, 120))
+    out = folder / "found"
+    arguments = ["predict.py", "--weights", path, "--out", out, "--score", 0, folder / "scene.png"]
+    monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
+    assert predict.main() == 0
+    logging.getLogger("maskrcnn_benchmark").handlers.clear()
+    written = json.loads((out / "detections.json").read_text())
+    expected = Predictor(detector.cfg, detector).predict(str(folder / "scene.png"))
+    found = written["images"]["scene"]["detections"]
+    assert len(found) == len(expected) > 0
+    assert {item["class"] for item in found} <= set(CLASSES)
+    assert written["config"] == str(path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mask", "retinanet", "oriented_rcnn"])
-def test_onnx_gives_the_models_detections_on_images_of_other_sizes(kind, tmp_path):
+def test_onnx_gives_the_models_detections_on_images_of_other_sizes(kind, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     cfg, model = made_model(kind)
     path = tmp_path / "new" / "detector.onnx"
@@ -107,6 +131,8 @@ def test_onnx_gives_the_models_detections_on_images_of_other_sizes(kind, tmp_pat
     detector = OnnxDetector(str(path))
     assert detector.class_names == CLASSES
     assert detector.cfg.DATALOADER.SIZE_DIVISIBILITY == 32
+    if kind == "retinanet":
+        predict_with(path, detector, tmp_path, monkeypatch)
     for padded_hw, hw in (((160, 192), (150, 185)), ((352, 96), (340, 90))):
         images = made_images(padded_hw, hw)
         with torch.no_grad():

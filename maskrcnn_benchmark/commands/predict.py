@@ -9,6 +9,7 @@ masks) in DOTA's form, and detections.json.
 
 import argparse
 import logging
+import tempfile
 
 from maskrcnn_benchmark.config.settings import given_keys, load_config
 from maskrcnn_benchmark.data.num_classes import settle_num_classes
@@ -17,6 +18,7 @@ from maskrcnn_benchmark.dota.tiles import check_tile
 from maskrcnn_benchmark.engine.geo_results import check_geopackage
 from maskrcnn_benchmark.engine.predict_files import check_out, find_images, predict_files
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
+from maskrcnn_benchmark.export.onnx_detector import OnnxDetector
 from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.utils.command_line import add_band_arguments, run_tool, score
@@ -27,8 +29,12 @@ def main() -> int:
     """Predict as the command line says; return the exit status, 1 if a file was passed over."""
     parser = argparse.ArgumentParser(description="Find objects in images of any size")
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--config-file", required=True, metavar="FILE")
-    parser.add_argument("--weights", required=True, metavar="FILE", help=".pth, .pkl or a URL")
+    parser.add_argument(
+        "--config-file", metavar="FILE", help="settings; an .onnx file has them inside"
+    )
+    parser.add_argument(
+        "--weights", required=True, metavar="FILE", help=".pth, .pkl, a URL, or .onnx of export.py"
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER")
     parser.add_argument(
         "--score", type=score, default=0.3, help="least score kept, 0 to 1 (%(default)s)"
@@ -47,6 +53,17 @@ def main() -> int:
         "--opts", nargs="+", default=[], metavar="KEY value", help="change settings"
     )
     args = parser.parse_args()
+    if not args.weights.endswith(".onnx"):
+        if not args.config_file:
+            parser.error("--config-file is needed, unless --weights is an .onnx file")
+        return _predict(args, args.config_file, None)
+    detector = OnnxDetector(args.weights)
+    with tempfile.TemporaryDirectory() as folder:
+        return _predict(args, args.config_file or detector.write_settings(folder), detector)
+
+
+def _predict(args: argparse.Namespace, config_file: str, detector: OnnxDetector | None) -> int:
+    """Predict with settings and, if there is one, an exported detector; return the status."""
     choice = BandChoice.parse(args.bands, args.stretch)
     if args.gpkg:
         check_geopackage()
@@ -54,21 +71,27 @@ def main() -> int:
     check_out(images, args.out)
     tiling = {"DOTA.TILE": args.tile, "DOTA.OVERLAP": args.overlap}
     given = [str(part) for pair in tiling.items() if pair[1] is not None for part in pair]
-    cfg = start_run(args.config_file, [*args.opts, *given], local_rank=0, log_to_file=False)
+    cfg = start_run(config_file, [*args.opts, *given], local_rank=0, log_to_file=False)
     check_tile(cfg.DOTA.TILE, cfg.DOTA.OVERLAP)  # before the model is built
-    cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
+    cfg = settle_num_classes(cfg, given_keys(config_file, args.opts))
     warn = logging.getLogger("maskrcnn_benchmark").warning
     if not choice.stretch:
         report_dark_images(images, warn)
-    report_prediction_scale(cfg, load_config(args.config_file, args.opts).DOTA.TILE, warn)
-    about = {"config": args.config_file, "weights": args.weights, "score": args.score}
+    report_prediction_scale(cfg, load_config(config_file, args.opts).DOTA.TILE, warn)
+    settings_from = args.config_file or args.weights
+    about = {"config": settings_from, "weights": args.weights, "score": args.score}
     bands = {"bands": args.bands, "stretch": args.stretch}
     about |= {name: text for name, text in bands.items() if text is not None}
+    if detector is None:
+        predictor = Predictor.from_checkpoint(cfg, args.weights)
+        class_names = read_class_names(cfg, args.weights)
+    else:
+        predictor, class_names = Predictor(cfg, detector), detector.class_names
     failed = predict_files(
-        Predictor.from_checkpoint(cfg, args.weights),
+        predictor,
         images,
         args.out,
-        read_class_names(cfg, args.weights),
+        class_names,
         score=args.score,
         about=about,
         choice=choice,

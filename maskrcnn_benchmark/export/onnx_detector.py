@@ -46,6 +46,12 @@ class OnnxDetector(nn.Module):
         self.cfg.MODEL.DEVICE = "cpu"
         self.output_names = [output.name for output in self.session.get_outputs()]
 
+    def write_settings(self, folder: str) -> str:
+        """Write the settings as a config file into a folder; return its path."""
+        path = Path(folder, "settings.yaml")
+        path.write_text(self.cfg.dump(), encoding="utf-8")
+        return str(path)
+
     def forward(self, images: ImageList, targets: None = None) -> list[BoxList]:
         """Return the detections of each image, by falling score."""
         return [
