@@ -19,7 +19,7 @@ from maskrcnn_benchmark.utils.command_line import run_tool
 
 def stop_rank_1(iteration: int) -> None:
     if iteration == 2:
-        print(time.time(), flush=True)
+        print(time.monotonic(), flush=True)
         if dist.get_rank() == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
 

@@ -91,7 +91,7 @@ def test_fault_a_process_that_stopped_was_an_error_inside_gloo(tmp_path):
         sys.executable,
         str(WORKER.with_name("stopping_worker.py")),
         str(tmp_path / "x"),
-        "3",
+        "10",
     ]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -102,7 +102,7 @@ def test_fault_a_process_that_stopped_was_an_error_inside_gloo(tmp_path):
     ]
     try:
         stdout, stderr = ranks[0].communicate(timeout=120)
-        lasted = time.time() - float(stdout)
+        lasted = time.monotonic() - float(stdout)
     finally:
         for rank in ranks:
             rank.kill()  # SIGKILL ends a stopped process too
@@ -110,4 +110,4 @@ def test_fault_a_process_that_stopped_was_an_error_inside_gloo(tmp_path):
     line = stderr.splitlines()[-1]
     assert ranks[0].returncode == 2
     assert line.startswith("error: another process stopped answering process 0 of 2 within SOLVER")
-    assert 10 <= lasted < 60  # with the start and the end of Python on a busy machine
+    assert 10 <= lasted < 60, line  # with the start and the end of Python on a busy machine

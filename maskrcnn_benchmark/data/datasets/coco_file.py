@@ -7,7 +7,6 @@ four entries; but where the first object has "segmentation" or "keypoints", all 
 """
 
 import json
-import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -127,7 +126,7 @@ def _wrong_shape(item: dict, needed: Collection[str]) -> str:
     if item["iscrowd"] not in (0, 1):
         return f"iscrowd is 0 or 1, got {item['iscrowd']!r:.80}"
     area = item.get("area", 0)
-    if type(area) not in (int, float) or not 0 <= area < math.inf:
+    if type(area) not in (int, float) or not 0 <= area <= GREATEST**2:
         return f"expected an area in square pixels, got {area!r:.80}"
     if item["iscrowd"]:  # a region that is left out of training, in whatever form it is given
         return ""
@@ -161,5 +160,5 @@ def _are_numbers(values: list) -> bool:
     try:
         total = sum(values)  # NaN where one of them is
         return total == total and -GREATEST <= min(values) and max(values) <= GREATEST
-    except TypeError:
+    except (TypeError, OverflowError):  # the latter: whole numbers beyond floats
         return False
