@@ -126,8 +126,9 @@ sys.exit(predict(make_predictor(model, **{"TEST.IMS_PER_BATCH": 1}), images, fol
 """
 
 
-@pytest.mark.slow  # half a minute of CPU time, most of it for imports
+@pytest.mark.slow  # every life of the process imports PyTorch
 def test_kills_at_random_moments_change_no_byte(tmp_path, images):
+    images.pop().unlink()
     predict(make_predictor(BlobModel(), **{"TEST.IMS_PER_BATCH": 1}), images, tmp_path / "whole")
     command = [sys.executable, "-c", WORKER, str(tmp_path)]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
@@ -142,10 +143,10 @@ def test_kills_at_random_moments_change_no_byte(tmp_path, images):
         before = size()
         while process.poll() is None and size() <= before:
             time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.25))  # a few windows
+        time.sleep(rng.uniform(0, 0.25))  # a few of 15 windows
         process.kill()
         if process.wait() == 0:
             break
         assert process.returncode == -signal.SIGKILL
         kills += 1
-    assert kills >= 3 and results(tmp_path / "out") == results(tmp_path / "whole")
+    assert kills >= 2 and results(tmp_path / "out") == results(tmp_path / "whole")
