@@ -1,5 +1,6 @@
 """Two runs in one folder, each in a process of its own."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskrcnn_benchmark.commands import predict
 from maskrcnn_benchmark.images.image_io import write_image
 from maskrcnn_benchmark.utils import folder_lock
 from maskrcnn_benchmark.utils.folder_lock import lock_folder
@@ -54,6 +56,19 @@ def test_fault_two_commands_wrote_to_one_folder(tmp_path, holder, run_dota):
     for command in ("split", "merge"):
         status, _, told = run_dota(command, tmp_path / "data", tmp_path / "run")
         assert status == 2 and f"run is in use by process {holder.pid} on" in told
+    assert os.listdir(tmp_path / "run") == [".lock"]
+
+
+def test_fault_two_predictions_wrote_to_one_folder(tmp_path, holder, monkeypatch):
+    write_image(tmp_path / "P1.png", np.zeros((20, 30, 3), np.uint8))
+    (tmp_path / "settings.yaml").write_text("MODEL: {DEVICE: cpu}\n")
+    monkeypatch.setattr(predict.Predictor, "from_checkpoint", lambda *_: None)
+    arguments = ["--config-file", tmp_path / "settings.yaml", "--weights", "w.pth"]
+    arguments += ["--out", tmp_path / "run", tmp_path / "P1.png"]
+    monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments)])
+    with pytest.raises(OSError, match=rf"run is in use by process {holder.pid} on"):
+        predict.main()
+    logging.getLogger("maskrcnn_benchmark").handlers.clear()
     assert os.listdir(tmp_path / "run") == [".lock"]
 
 

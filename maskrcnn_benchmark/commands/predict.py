@@ -22,6 +22,7 @@ from maskrcnn_benchmark.export.onnx_detector import OnnxDetector
 from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.utils.command_line import add_band_arguments, run_tool, score
+from maskrcnn_benchmark.utils.folder_lock import lock_folder
 from maskrcnn_benchmark.utils.processes import start_run
 
 
@@ -87,17 +88,18 @@ def _predict(args: argparse.Namespace, config_file: str, detector: OnnxDetector 
         class_names = read_class_names(cfg, args.weights)
     else:
         predictor, class_names = Predictor(cfg, detector), detector.class_names
-    failed = predict_files(
-        predictor,
-        images,
-        args.out,
-        class_names,
-        score=args.score,
-        about=about,
-        choice=choice,
-        draw=args.draw,
-        geopackage=args.gpkg,
-    )
+    with lock_folder(args.out):
+        failed = predict_files(
+            predictor,
+            images,
+            args.out,
+            class_names,
+            score=args.score,
+            about=about,
+            choice=choice,
+            draw=args.draw,
+            geopackage=args.gpkg,
+        )
     return 1 if failed else 0
 
 
