@@ -131,3 +131,5 @@ def test_fault_impossible_overlaps_were_evaluated_at(run, value):
         *("evaluate", "--labels", "a", "--detections", "b", "--task", 1, "--iou", value)
     )
     assert status == 2 and f"--iou: expected a number from 0 to 1, got '{value}'" in err
+    status, _, err = run("report", "b", "--labels", "a", "out.html", "--iou", value)
+    assert status == 2 and f"--iou: expected a number from 0 to 1, got '{value}'" in err

@@ -60,6 +60,8 @@ def test_clean_results_pass(tmp_path):
         (f"P1 0.5 {BOX} 3.0", "malformed", f"'P1 0.5 {BOX} 3.0'", True),
         (f"P1  0.5 {BOX}", "malformed", f"'P1  0.5 {BOX}'", True),
         (f"P1 high {BOX}", "malformed", f"'P1 high {BOX}'", True),
+        (f"P1 0.1_5 {BOX}", "malformed", f"'P1 0.1_5 {BOX}'", True),
+        (f"P1 0.٥ {BOX}", "malformed", f"'P1 0.٥ {BOX}'", True),
         ("", "malformed", "''", True),
         (f"P1 nan {BOX}", "not finite", "[nan, 10.0, 5.0, ", True),
         (f"P1 0.5 {BOX[:-4]}inf", "not finite", "10.0, inf]", True),

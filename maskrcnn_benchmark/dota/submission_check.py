@@ -262,8 +262,9 @@ def _parse(
     numbers, names, values = [], [], array("d")
     for number, line in enumerate(text.splitlines(), start=1):
         name, *rest = line.strip().split(" ")
+        plain = "".join(rest)  # Python alone takes 1_000 and digits of other alphabets
         try:
-            row = [float(value) for value in rest]
+            row = [float(value) for value in rest] if plain.isascii() and "_" not in plain else []
         except ValueError:
             row = []
         if len(row) == count:

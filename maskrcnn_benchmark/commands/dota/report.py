@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", type=int, choices=(1, 2), help="1 (oriented) or 2 (default: that of the files)"
     )
-    parser.add_argument("--iou", type=float, default=Rule.iou, help="must be exceeded (0.5)")
+    parser.add_argument("--iou", type=score, default=Rule.iou, help="must be exceeded (0.5)")
     parser.add_argument("--metric", choices=METRICS, default=Rule.metric)
     parser.add_argument(
         "--score",
