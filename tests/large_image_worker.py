@@ -4,7 +4,6 @@ python large_image_worker.py write FILE WIDTH HEIGHT
 python large_image_worker.py draw|count FILE     # prints how many files failed, and the peak in MB
 """
 
-import resource
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rasterio.windows import Window
 from test_predictor import BlobModel, make_predictor
 
 from maskrcnn_benchmark.engine.predict_files import predict_files
+from maskrcnn_benchmark.utils.process_memory import peak_memory_mb
 
 STEP = 1000  # pixels from one blob to the next, both ways
 
@@ -56,4 +56,4 @@ if __name__ == "__main__":
         write_scene(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
     else:
         failed = predict(Path(sys.argv[2]), draw=sys.argv[1] == "draw")
-        print(failed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        print(failed, round(peak_memory_mb()))

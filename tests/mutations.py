@@ -10,7 +10,6 @@ SEED, the kind and the trial's number alone. The file of the last failed trial s
 import json
 import random
 import re
-import resource
 import shutil
 import signal
 import sys
@@ -22,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from maskrcnn_benchmark.utils.process_memory import peak_memory_mb
 
 SEED = 10
 SECONDS = 20  # a trial takes milliseconds; the machine may be busy
@@ -212,7 +213,7 @@ def main() -> None:
         print(line)
     if not failures:
         shutil.rmtree(folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_memory_mb()
     cpu = time.process_time() - began
     print(json.dumps({"trials": count, **outcomes, "peak_mb": round(peak), "cpu_s": round(cpu, 1)}))
     sys.exit(bool(failures))

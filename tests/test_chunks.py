@@ -14,6 +14,7 @@ from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.keypoint_head import (
 )
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import build_roi_mask_head
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.utils.process_memory import forget_peak, memory_mb, peak_memory_mb
 
 SIZE = (160, 128)  # width, height
 C4_MASK = [
@@ -154,15 +155,10 @@ def _main(kind, channels, count):
     widths += ["MODEL.ROI_KEYPOINT_HEAD.CONV_LAYERS", (512,)]
     head, features = head_and_features(kind, int(channels), *widths)
     results(head, features, detections((3, 0, 0)))  # loads what is loaded at the first use
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak until now
-    before = _status_mb("VmRSS")
+    forget_peak()
+    before = memory_mb()
     results(head, features, detections((int(count), 0, 0)))
-    print(_status_mb("VmHWM") - before)
-
-
-def _status_mb(name):
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name + ":")) / 1000
+    print(peak_memory_mb() - before)
 
 
 if __name__ == "__main__":

@@ -66,18 +66,19 @@ def test_training_step_on_a_drawn_tile_with_masks(tmp_path):
 
 
 PEAK = """
-import resource, sys
+import sys
 sys.path.insert(0, sys.argv[2])
 import torch
 from tiny_models import tiny_mask_rcnn, make_cfg
 from maskrcnn_benchmark.images.image_io import read_image
 from maskrcnn_benchmark.engine.predictor import Predictor
+from maskrcnn_benchmark.utils.process_memory import peak_memory_mb
 cfg = make_cfg("DOTA.TILE", 512, "DOTA.OVERLAP", 100, "INPUT.MIN_SIZE_TEST", 512,
                "INPUT.MAX_SIZE_TEST", 512, "MODEL.MASK_ON", True, "TEST.IMS_PER_BATCH", 2)
 predictor = Predictor(cfg, tiny_mask_rcnn("MODEL.ROI_HEADS.SCORE_THRESH", 0.3))
 image = read_image(sys.argv[1])
 found = predictor.detect(image)
-print(image.nbytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, len(found))
+print(image.nbytes, int(peak_memory_mb() * 2**20), len(found))
 """
 
 

@@ -18,6 +18,7 @@ import torch
 from maskrcnn_benchmark.modeling.crowd_matching import match_boxes
 from maskrcnn_benchmark.modeling.rpn.anchor_generator import AnchorGenerator
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.utils.process_memory import forget_peak, memory_mb, peak_memory_mb
 
 HIGH, LOW = 0.7, 0.3  # thresholds of the RPN
 STRIDES, SIZES, RATIOS = (4, 8, 16, 32, 64), (32, 64, 128, 256, 512), (0.5, 1.0, 2.0)
@@ -113,14 +114,6 @@ def match_streamed(gt: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
 METHODS = {"ours": match_streamed, "dense": match_dense, "rows": match_by_rows}
 
 
-def _memory_kb(name: str) -> int:
-    """Return this process's VmRSS (memory held now) or VmHWM (its peak), in kB."""
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1])
-    raise RuntimeError(f"/proc/self/status has no line {name}: this benchmark needs Linux")
-
-
 def run_case(method: str, count: int, width: int, height: int, seed: int, repeat: bool) -> Case:
     """Measure one method in this process.
 
@@ -135,15 +128,15 @@ def run_case(method: str, count: int, width: int, height: int, seed: int, repeat
     anchors = make_anchors(width, height).bbox
     gt = make_crowd(count, width, height, seed).bbox
     match(gt[:2], anchors[:1000])  # a first call loads libraries; it is not measured
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # reset the peak, VmHWM
-    before = _memory_kb("VmRSS")
+    forget_peak()
+    before = memory_mb()
     times: list[float] = []
     while not times or (repeat and len(times) < MAX_REPEATS and sum(times) < ENOUGH_S):
         start = time.perf_counter()
         matches = match(gt, anchors)
         times.append(time.perf_counter() - start)
         if len(times) == 1:
-            extra_mb = (_memory_kb("VmHWM") - before) / 1024
+            extra_mb = peak_memory_mb() - before
     return Case(min(times), extra_mb, matches)
 
 

@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import os
-import resource
 import sys
 import time
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from maskrcnn_benchmark.utils.atomic_write import naming, write_text
 from maskrcnn_benchmark.utils.metric_logger import MetricLogger
+from maskrcnn_benchmark.utils.process_memory import peak_memory_mb
 
 LOG_PERIOD = 20  # iterations between log lines, and between points of TensorBoard
 
@@ -157,8 +157,7 @@ def _peak_memory_mb(device: torch.device) -> float:
     """Return the highest use of GPU memory so far, or of the process's main memory on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return peak_memory_mb()
 
 
 def _open_from(path: Path, start_iter: int):

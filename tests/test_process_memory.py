@@ -1,0 +1,34 @@
+"""Tests of the memory that a process is said to take."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from maskrcnn_benchmark.utils import process_memory
+from maskrcnn_benchmark.utils.process_memory import forget_peak, memory_mb, peak_memory_mb
+
+PEAK = "from maskrcnn_benchmark.utils.process_memory import peak_memory_mb; print(peak_memory_mb())"
+
+
+def test_the_peak_is_what_was_held_at_most_since_it_was_forgotten():
+    forget_peak()
+    before = memory_mb()
+    np.ones(100 * 2**17)  # 8 bytes each: 100 MiB, dropped at once
+    assert 95 < peak_memory_mb() - before < 150
+    forget_peak()
+    assert peak_memory_mb() - before < 50
+
+
+def test_fault_a_new_process_began_at_the_peak_of_the_one_that_started_it():
+    held = np.ones(600 * 2**17)
+    done = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True)
+    assert held.sum() > 0 and float(done.stdout) < 300 < peak_memory_mb()
+
+
+def test_without_linux_the_system_is_asked(monkeypatch, tmp_path):
+    monkeypatch.setattr(process_memory, "STATUS", tmp_path / "status")
+    assert peak_memory_mb() > 0
+    with pytest.raises(RuntimeError, match="measured on Linux only"):
+        memory_mb()
