@@ -10,8 +10,13 @@ from made_data import make_dota_folder, rectangle
 from maskrcnn_benchmark.data.anchor_audit import best_anchor_iou, count_anchors, grid_sizes
 from maskrcnn_benchmark.dota.annotations import DotaObject
 from maskrcnn_benchmark.dota.audit import label_faults, shared_images, split_losses
+from maskrcnn_benchmark.dota.fault_pictures import SIDE, draw_fault
+from maskrcnn_benchmark.dota.image_files import ImageFile
 from maskrcnn_benchmark.dota.split import split_folder
 from maskrcnn_benchmark.dota.tiles import tile_grid
+from maskrcnn_benchmark.images.charts import BAR_COLOR, WIDTH
+from maskrcnn_benchmark.images.drawing import class_color
+from maskrcnn_benchmark.images.image_io import read_image, write_image
 from maskrcnn_benchmark.modeling.rpn.anchor_generator import AnchorGenerator
 from maskrcnn_benchmark.structures.pairwise_iou import pairwise_iou
 
@@ -144,3 +149,72 @@ def test_memory_is_a_finding_only_without_the_crowd_path(run_dota, tmp_path, mod
     status, out, _ = run_dota("audit", folder, "--config-file", CONFIG, *limit)
     assert status == (1 if mode == "off" else 0)
     assert ("set MODEL.CROWD.MODE" in out) == (mode == "off")
+
+
+def places_of(picture, color, tolerance=60):
+    """Return columns and rows (N, 2) of the pixels of about a BGR colour."""
+    away = np.abs(picture.astype(int) - color).max(axis=2)
+    return np.argwhere(away <= tolerance)[:, ::-1]
+
+
+@pytest.mark.parametrize(
+    ("box", "expected", "shown"),
+    [
+        # in the middle of a picture of 480 pixels, at x 220 ... 260 and y 230 ... 250
+        pytest.param((300, 300, 340, 320), (220, 230, 260, 250), (480, 480), id="inside"),
+        # off the right border by 50: of 700 ... 740 the middle is 720 - 240 = 480
+        pytest.param((700, 300, 740, 320), (245, 230, 285, 250), (195, 480), id="at the border"),
+        # the image, 650 wide, and 1290 pixels beside it: a square of 1.25 * 2000, shrunk by 0.192
+        pytest.param((1940, 250, 2000, 350), (420, 230, 432, 250), (125, 115), id="far off"),
+    ],
+)
+def test_a_fault_is_drawn_where_it_lies(tmp_path, box, expected, shown):
+    write_image(tmp_path / "a.png", np.full((600, 650, 3), 250, np.uint8))
+    corners = np.stack([rectangle(20, 20, 40, 60).corners, rectangle(*box).corners])
+    picture = draw_fault(corners, 1, "outside", [ImageFile(tmp_path / "a.png")])
+    assert picture.shape == (SIDE, SIDE, 3)
+    own = places_of(picture, class_color(2))
+    own = own[own[:, 1] > 60]  # the legend has the colour, too
+    ends = [*own.min(axis=0), *own.max(axis=0)]
+    assert np.abs(np.array(ends) - expected).max() <= 3
+    ground = places_of(picture, (250, 250, 250), 6)
+    assert np.abs(np.array([len(set(line)) for line in ground.T.tolist()]) - shown).max() <= 30
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_pictures(run_dota, tmp_path, is_split):
+    ship = rectangle(20, 30, 52, 62)
+    crowd = [rectangle(120 + 20 * k, 20, 132 + 20 * k, 32) for k in range(3)]
+    flat = DotaObject(np.array([[99, 50], [120, 50], [120, 50], [99, 50]], dtype=float), "ship")
+    folder = make_dota_folder(tmp_path / "set", {"a": (180, 90, [ship, ship, *crowd, flat])})
+    if is_split:
+        split_folder(folder, tmp_path / "tiles", 100, 20, report=quiet)
+        folder = tmp_path / "tiles"
+    arguments = ["audit", folder, "--config-file", CONFIG, "--json", tmp_path / "f.json"]
+    status, out, _ = run_dota(*arguments, "--pictures", tmp_path / "new" / "out", *OPTIONS)
+    assert status == 1 and "out: 5 pictures" in out
+    own = json.loads((tmp_path / "f.json").read_text())["sets"][str(folder)]
+    places = {rule: found for rule, found in own["places"].items() if found}
+    assert places == {"degenerate": [["a", 6]], "duplicate": [["a", 2]]}
+    pictures = {path.name: read_image(path) for path in (tmp_path / "new" / "out").iterdir()}
+    names = {"crowded_1.jpg", "crowded_2.jpg", "faults_degenerate.jpg", "faults_duplicate.jpg"}
+    assert set(pictures) == names | {"anchors.png"}
+    # the tile from x = 80 on has the crowd, the first one from 120 - 80 = 40 on
+    assert pictures["crowded_1.jpg"].shape == (90, 100, 3)
+    assert len(places_of(pictures["crowded_1.jpg"][15:37, 38:44], class_color(1), 100)) > 5
+    assert len(places_of(pictures["faults_degenerate.jpg"], class_color(2))) > 20
+    # all objects fit an anchor by 0.3 or none do, so that some bar is full: 100 is the whole width
+    assert pictures["anchors.png"].shape[1] == 2 * WIDTH
+    assert len(places_of(pictures["anchors.png"], BAR_COLOR, 5)) > 100
+
+
+def test_pictures_of_two_sets_go_to_folders_of_their_own(run_dota, tmp_path):
+    for name in ("x", "y"):
+        make_dota_folder(tmp_path / name / "val", {name: (100, 80, [rectangle(20, 30, 52, 62)])})
+    folders = [tmp_path / "x" / "val", tmp_path / "y" / "val"]
+    run_dota("audit", *folders, "--config-file", CONFIG, "--pictures", tmp_path / "out", *OPTIONS)
+    expected = {
+        f"{number}_val/{name}" for number in (1, 2) for name in ("anchors.png", "crowded_1.jpg")
+    }
+    found = {str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/*/*")}
+    assert found == expected

@@ -86,6 +86,7 @@ def _audit_labels(cfg: CfgNode, dataset: DotaDataset) -> tuple[dict[str, Any], l
     """Look through the labels of the whole images."""
     faults = {rule: Finding(*text) for rule, text in FAULTS.items()}
     lost = Finding("objects lost by the split", "")
+    places: dict[str, list[tuple[str, int]]] = {rule: [] for rule in (*FAULTS, "lost")}
     images = objects_seen = difficult = cut_count = longest = 0
     for name, width, height, objects, tiles in tqdm(
         _whole_images(cfg, dataset), "labels", unit="image", disable=None
@@ -97,12 +98,14 @@ def _audit_labels(cfg: CfgNode, dataset: DotaDataset) -> tuple[dict[str, Any], l
         for rule, rows in found.items():
             for number in np.flatnonzero(rows):
                 faults[rule].add(f"{name}:{number + 1}")
+                places[rule].append((name, int(number) + 1))
         cut, gone = split_losses(objects, tiles[name])
         sound = ~(found["outside"] | found["degenerate"])
         cut_count += int((cut & sound).sum())
         edges = upright_edges(stack_corners(objects))
         for number in np.flatnonzero(gone & sound):
             lost.add(f"{name}:{number + 1}")
+            places["lost"].append((name, int(number) + 1))
             longest = max(longest, int(np.ceil((edges[number, 2:] - edges[number, :2]).max())))
     lost.advice = (
         f"give split an overlap of at least {longest} (their longest side), a larger --size, or a "
@@ -115,6 +118,7 @@ def _audit_labels(cfg: CfgNode, dataset: DotaDataset) -> tuple[dict[str, Any], l
         "faults": {rule: finding.count for rule, finding in faults.items()},
         "cut": cut_count,
         "lost": lost.count,
+        "places": places,
     }
     findings = [finding for finding in faults.values() if finding.count]
     if lost.count > LOST_SHARE * objects_seen:
@@ -138,8 +142,7 @@ def _audit_samples(
         target = resized_in_training(cfg, target.clip_to_image(remove_empty=True))
         grids = grid_sizes(settings.generator, target.size, cfg.DATALOADER.SIZE_DIVISIBILITY)
         cost = len(target) * count_anchors(settings.generator, grids) * DENSE_BYTES
-        place = f"@{sample.file_x0},{sample.file_y0}" if sample.is_cut else ""
-        entry = (cost, len(target), sample.stem + place)
+        entry = (cost, len(target), sample.title)
         (heapq.heappush if len(crowded) < MOST_CROWDED else heapq.heappushpop)(crowded, entry)
         labels.append(target.get_field("labels"))
         best.append(best_anchor_iou(settings.generator, grids, target.bbox, target.size).float())

@@ -11,19 +11,20 @@ WIDTH, ROW, LEFT, HEAD = 560, 20, 170, 34  # pixels
 BAR_COLOR = (180, 120, 40)  # BGR
 
 
-def draw_bars(title: str, bars: Sequence[tuple[str, float]]) -> np.ndarray:
+def draw_bars(title: str, bars: Sequence[tuple[str, float]], full: float = 0) -> np.ndarray:
     """Draw a horizontal bar per entry, the greatest as long as the chart is wide.
 
     Args:
         title: above the bars.
         bars: (name, value from 0 up) from top to bottom.
+        full: a bar of this value is as long as the chart is wide, if none is greater.
 
     Returns:
         A new BGR image, WIDTH pixels wide, ROW high per bar.
     """
     canvas = np.full((HEAD + ROW * len(bars) + 10, WIDTH, 3), 255, np.uint8)
     cv2.putText(canvas, title, (10, 22), FONT, 0.5, BLACK, 1, cv2.LINE_AA)
-    greatest = max([value for _, value in bars] + [1e-12])
+    greatest = max([value for _, value in bars] + [full, 1e-12])
     for number, (name, value) in enumerate(bars):
         top = HEAD + ROW * number
         end = LEFT + round(value / greatest * (WIDTH - LEFT - 80))

@@ -84,6 +84,27 @@ def mark_first_corners(bgr: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return bgr
 
 
+def draw_rings(bgr: np.ndarray, corners: np.ndarray, radius: float) -> np.ndarray:
+    """Draw a white ring around each object, so that small ones are seen.
+
+    Args:
+        bgr: drawn on in place.
+        corners: (N, 4, 2) pixels.
+        radius: the least, pixels; it grows with the object.
+
+    Returns:
+        the same array.
+    """
+    corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
+    middles = corners.mean(axis=1)  # [N, 2]
+    reach = np.linalg.norm(corners - middles[:, None], axis=2).max(axis=1) + radius / 2
+    for middle, own in zip(_to_subpixels(middles), np.maximum(reach, radius), strict=True):
+        for stroke, color in ((3, BLACK), (1, WHITE)):
+            size = round(own * 2**SUBPIXEL_BITS)
+            cv2.circle(bgr, middle.tolist(), size, color, stroke, cv2.LINE_AA, SUBPIXEL_BITS)
+    return bgr
+
+
 def picture_grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
     """Put pictures side by side under column titles.
 
@@ -168,7 +189,7 @@ def _strokes(bgr: np.ndarray, short_sides: np.ndarray) -> np.ndarray:
 
 
 def _to_subpixels(corners: np.ndarray) -> np.ndarray:
-    """Return corners (N, 4, 2) as OpenCV draws them."""
+    """Return points (..., 2) as OpenCV draws them."""
     return np.round(corners * 2**SUBPIXEL_BITS).astype(np.int32)
 
 

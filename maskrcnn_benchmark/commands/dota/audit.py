@@ -4,6 +4,10 @@ Tables: the most crowded tiles and the memory in which the original would match 
 the split cuts or loses; how well the config's anchors fit, by class and by size in the resized
 image; labels' faults; images that stand in two of the folders. Places are IMAGE:OBJECT, the first
 object is 1. Exit status 1 where something will hurt; each line says what to do.
+
+Pictures: crowded_1.jpg … are the most crowded tiles in the table's order; faults_RULE.jpg shows the
+first labels of each fault, in rings, also where they lie off the image; anchors.png is the share of
+the objects that have an anchor, by class and by size. --json lists all faulty labels.
 """
 
 import argparse
@@ -15,6 +19,7 @@ from typing import Any
 
 from maskrcnn_benchmark.config.settings import load_config
 from maskrcnn_benchmark.data.audit import audit_folder
+from maskrcnn_benchmark.data.audit_pictures import draw_audit
 from maskrcnn_benchmark.dota.audit import Finding, image_checksums, shared_images
 from maskrcnn_benchmark.utils.atomic_write import write_text
 
@@ -26,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("--config-file", required=True, metavar="FILE")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="draw what was found, into DIR"
+    )
     parser.add_argument(
         "--memory",
         type=float,
@@ -42,13 +50,18 @@ def run(args: argparse.Namespace) -> int:
     """Print tables and findings, write the figures; return 1 if there are findings."""
     cfg = load_config(args.config_file, args.opts)
     sets, checksums, findings = {}, {}, []
-    for folder in dict.fromkeys(args.folders):
+    folders = list(dict.fromkeys(args.folders))
+    for place, folder in enumerate(folders, start=1):
         figures, found, dataset = audit_folder(cfg, folder, args.memory)
         sets[str(folder)] = figures
         findings += [(str(folder), finding) for finding in found]
-        if len(args.folders) > 1:
+        if len(folders) > 1:
             checksums[str(folder)] = image_checksums(dataset.files)
         print(_format(str(folder), figures))
+        if args.pictures is not None:
+            title = f"{place}_{folder.resolve().name}" if len(folders) > 1 else ""
+            pictures = draw_audit(args.pictures / title, figures, dataset)
+            print(f"  {args.pictures / title}: {len(pictures)} pictures")
     shared = shared_images(checksums)
     for by in ("content", "name"):
         groups = [" = ".join(group["images"]) for group in shared if group["by"] == by]

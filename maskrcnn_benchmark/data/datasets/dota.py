@@ -7,7 +7,7 @@ on the whole images.
 """
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from maskrcnn_benchmark.dota.annotations import (
 from maskrcnn_benchmark.dota.classes import version_of
 from maskrcnn_benchmark.dota.detections import Detections, to_detections
 from maskrcnn_benchmark.dota.folders import read_folder, report_outside
+from maskrcnn_benchmark.dota.image_files import ImageFile
 from maskrcnn_benchmark.dota.tiles import CUT_AWAY, Window, clip_labels, parse_tile_name, tile_grid
 from maskrcnn_benchmark.images.dark_images import report_dark_images
 from maskrcnn_benchmark.images.image_io import read_image, read_image_size
@@ -66,6 +67,11 @@ class DotaSample:
     def stem(self) -> str:
         """Return the file's name without folder and suffix."""
         return Path(self.path).stem
+
+    @property
+    def title(self) -> str:
+        """Return a name for people: the file's, and behind it the place of a part of the file."""
+        return self.stem + (f"@{self.file_x0},{self.file_y0}" if self.is_cut else "")
 
 
 @dataclass(frozen=True)
@@ -303,6 +309,15 @@ class DotaDataset(Dataset):
         if self.tiles_are_complete:
             return sample.source, sample.rate, sample.x0, sample.y0
         return sample.stem, 1.0, sample.file_x0, sample.file_y0
+
+    def image_files(self) -> dict[str, list[ImageFile]]:
+        """Return the files of each image that `source_frame` names."""
+        files: dict[str, dict[ImageFile, None]] = defaultdict(dict)  # once, however often cut
+        for index, sample in enumerate(self.samples):
+            image, rate, x, y = self.source_frame(index)
+            file = ImageFile(Path(sample.path), x - sample.file_x0, y - sample.file_y0, rate)
+            files[image][file] = None
+        return {image: list(own) for image, own in files.items()}
 
     def reduce_prediction(self, index: int, prediction: BoxList) -> Detections:
         """Return what evaluation needs of a prediction, so that masks need not stay in memory.

@@ -9,10 +9,11 @@ from tqdm import tqdm
 
 from maskrcnn_benchmark.dota.annotations import DotaObject
 from maskrcnn_benchmark.dota.errors import find_errors
+from maskrcnn_benchmark.dota.image_files import ImageFile
 from maskrcnn_benchmark.dota.overlaps import assign, find_overlaps
 from maskrcnn_benchmark.dota.report.figures import Rule, report_figures
 from maskrcnn_benchmark.dota.report.page import Notes, report_page
-from maskrcnn_benchmark.dota.report.pictures import ImageFile, Picture, draw_worst
+from maskrcnn_benchmark.dota.report.pictures import Picture, draw_worst
 from maskrcnn_benchmark.dota.seams import Tiles
 from maskrcnn_benchmark.dota.submission import ClassResults
 from maskrcnn_benchmark.utils.atomic_write import write_text

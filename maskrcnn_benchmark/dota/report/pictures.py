@@ -3,39 +3,23 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from maskrcnn_benchmark.dota.annotations import upright_edges
 from maskrcnn_benchmark.dota.errors import KINDS, Errors
+from maskrcnn_benchmark.dota.image_files import ImageFile, file_around, least_scaled
 from maskrcnn_benchmark.dota.overlaps import Assignment, Overlaps
 from maskrcnn_benchmark.dota.report.figures import unfound_objects
 from maskrcnn_benchmark.dota.seams import unscaled_window
 from maskrcnn_benchmark.dota.tiles import Window
 from maskrcnn_benchmark.images.drawing import draw_detections
-from maskrcnn_benchmark.images.image_io import read_image, read_image_size
+from maskrcnn_benchmark.images.image_io import read_image
 
 SIDE = 640  # of a picture, pixels of the image
 TRUE, UNFOUND, DIFFICULT = "true", "not found", "difficult"
 # The place says the colour (`drawing.class_color`): the seventh is green, the eighth red.
 STATES = (*list(KINDS)[:6], TRUE, UNFOUND, *list(KINDS)[6:], DIFFICULT)
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """A file that holds an image or a part of it.
-
-    Attributes:
-        path: of the file.
-        x0, y0: its first column and row in the image enlarged by the rate, pixels.
-        rate: how much the image was enlarged before the file was cut out of it.
-    """
-
-    path: Path
-    x0: int = 0
-    y0: int = 0
-    rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,8 +67,8 @@ def draw_worst(
         ]
     )
     try:
-        rate = min((file.rate for file in files), key=lambda rate: abs(np.log(rate)))
-        files = [file for file in files if file.rate == rate]
+        files = least_scaled(files)
+        rate = files[0].rate
         file, window = _window_around(_busiest_place(wrong * rate), files)
         pixels = read_image(file.path)
     except (OSError, ValueError) as error:
@@ -146,15 +130,9 @@ def _busiest_place(corners: np.ndarray) -> np.ndarray:
 
 
 def _window_around(center: np.ndarray, files: Sequence[ImageFile]) -> tuple[ImageFile, Window]:
-    """Return the file whose middle is nearest to a place, and a window of it around the place."""
-    sizes = {file: read_image_size(file.path) for file in files}
-
-    def away(file: ImageFile) -> float:
-        middle = np.array([file.x0, file.y0]) + np.array(sizes[file]) / 2
-        return float(np.abs(middle - center).max())
-
-    file = min(files, key=away)
-    width, height = (min(SIDE, length) for length in sizes[file])
-    x0 = int(np.clip(center[0] - width / 2, file.x0, file.x0 + sizes[file][0] - width))
-    y0 = int(np.clip(center[1] - height / 2, file.y0, file.y0 + sizes[file][1] - height))
+    """Return the file that shows a place, and a window of it, as large as a picture, around it."""
+    file, *size = file_around(center, files)
+    width, height = (min(SIDE, length) for length in size)
+    x0 = int(np.clip(center[0] - width / 2, file.x0, file.x0 + size[0] - width))
+    y0 = int(np.clip(center[1] - height / 2, file.y0, file.y0 + size[1] - height))
     return file, Window(x0, y0, width, height)

@@ -20,8 +20,9 @@ from maskrcnn_benchmark.dota.average_precision import (
     match_detections,
 )
 from maskrcnn_benchmark.dota.detections import Detections
+from maskrcnn_benchmark.dota.image_files import ImageFile
 from maskrcnn_benchmark.dota.merge import merge_tiles
-from maskrcnn_benchmark.dota.report import ImageFile, write_report
+from maskrcnn_benchmark.dota.report import write_report
 from maskrcnn_benchmark.dota.seams import unscaled_window
 from maskrcnn_benchmark.dota.submission import results_by_class, write_task_files
 from maskrcnn_benchmark.dota.tiles import Window
@@ -94,15 +95,12 @@ def dota_evaluation(
 def _tiles_and_files(dataset: Any) -> tuple[dict[str, list[Window]], dict[str, list[ImageFile]]]:
     """Return, per image that is evaluated, the windows that the network saw and the files."""
     tiles: dict[str, list[Window]] = defaultdict(list)
-    files: dict[str, dict[ImageFile, None]] = defaultdict(dict)  # a file once, however often cut
     sources = dataset.files.plan["sources"] if dataset.tiles_are_complete else {}
     for index, sample in enumerate(dataset.samples):
         image, rate, x, y = dataset.source_frame(index)
         window = Window(x, y, sample.width, sample.height)
         tiles[image].append(unscaled_window(window, rate, sources.get(image, {})))
-        file = ImageFile(Path(sample.path), x - sample.file_x0, y - sample.file_y0, rate)
-        files[image][file] = None
-    return dict(tiles), {image: list(own) for image, own in files.items()}
+    return dict(tiles), dataset.image_files()
 
 
 def _merge_images(
