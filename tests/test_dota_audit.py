@@ -9,9 +9,10 @@ from made_data import make_dota_folder, rectangle
 
 from maskrcnn_benchmark.data.anchor_audit import best_anchor_iou, count_anchors, grid_sizes
 from maskrcnn_benchmark.dota.annotations import DotaObject
-from maskrcnn_benchmark.dota.audit import label_faults, shared_images, split_losses
+from maskrcnn_benchmark.dota.audit import label_faults, split_losses
 from maskrcnn_benchmark.dota.fault_pictures import SIDE, draw_fault
 from maskrcnn_benchmark.dota.image_files import ImageFile
+from maskrcnn_benchmark.dota.shared_images import shared_images
 from maskrcnn_benchmark.dota.split import split_folder
 from maskrcnn_benchmark.dota.tiles import tile_grid
 from maskrcnn_benchmark.images.charts import BAR_COLOR, WIDTH
@@ -71,12 +72,51 @@ def test_fault_an_image_without_tiles_was_a_traceback():
 
 
 def test_shared_images():
-    sets = {"train": {"a": "1", "b": "2", "c": ""}, "val": {"a": "1", "x": "2", "c": "9", "d": "7"}}
+    sets = {
+        "train": {"a": ["1"], "b": ["2", "f2"], "c": [], "e": ["5"]},
+        "val": {"a": ["1"], "x": ["f2"], "c": ["9"], "d": ["7"], "g": ["5", "f5"]},
+        "more": {"y": ["2", "f2"]},
+    }
     assert shared_images(sets) == [
+        {"by": "content", "images": ["train: b", "val: x", "more: y"]},
         {"by": "content", "images": ["train: a", "val: a"]},
-        {"by": "content", "images": ["train: b", "val: x"]},
+        {"by": "content", "images": ["train: e", "val: g"]},
         {"by": "name", "images": ["train: c", "val: c"]},
     ]
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_fault_pixels_in_another_kind_of_file_were_another_image(run_dota, tmp_path, is_split):
+    image = np.random.default_rng(0).integers(0, 255, (90, 180, 3), dtype=np.uint8)
+    other = image.copy()
+    other[89, 179] ^= 1
+    contents = {
+        "train": {"a.png": image, "b.png": other},
+        "val": {"x.tif": image, "y.bmp": image[1:]},
+    }
+    for title, files in contents.items():
+        for name, pixels in files.items():
+            folder = make_dota_folder(tmp_path / title, {})
+            write_image(folder / "images" / name, pixels)
+            (folder / "labelTxt" / f"{name[0]}.txt").write_text("")
+    folders = [tmp_path / "train", tmp_path / "val"]
+    if is_split:
+        split_folder(folders[0], tmp_path / "tiles", 100, 20, report=quiet)
+        folders[0] = tmp_path / "tiles"
+    out = tmp_path / "f.json"
+    assert run_dota("audit", *folders, "--config-file", CONFIG, "--json", out, *OPTIONS)[0] == 1
+    expected = [{"by": "content", "images": [f"{folders[0]}: a", f"{folders[1]}: x"]}]
+    assert json.loads(out.read_text())["shared_images"] == expected
+
+
+def test_images_of_a_size_of_their_own_are_not_decoded(run_dota, tmp_path):
+    for name, width in (("a", 100), ("b", 99)):
+        folder = make_dota_folder(tmp_path / name, {name: (width, 80, [])})
+        path = folder / "images" / f"{name}.png"
+        path.write_bytes(path.read_bytes()[:-40])  # a whole header, and pixels cut short
+    folders = (tmp_path / "a", tmp_path / "b")
+    status, out, _ = run_dota("audit", *folders, "--config-file", CONFIG, *OPTIONS)
+    assert status == 0 and "nothing that will hurt" in out
 
 
 @pytest.mark.parametrize("straddle", [0, 7, -1])

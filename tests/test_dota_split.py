@@ -303,7 +303,7 @@ def test_an_image_that_is_only_newer_is_passed_over(bitmaps, tmp_path, monkeypat
     split(bitmaps, tmp_path / "tiles")
     assert cut == []
     # its new time is noted: the checksum is not taken again
-    monkeypatch.setattr(split_module, "_sha256", None)
+    monkeypatch.setattr(split_module, "file_sha256", None)
     split(bitmaps, tmp_path / "tiles")
 
 

@@ -1,13 +1,10 @@
-"""Faults of labels and sets that training would meet silently.
+"""Faults of labels that training would meet silently.
 
 Nothing here knows networks; see data/anchor_audit.py for what depends on anchors.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +15,6 @@ from maskrcnn_benchmark.dota.annotations import (
     stack_corners,
     upright_edges,
 )
-from maskrcnn_benchmark.dota.folders import DotaFolder
 from maskrcnn_benchmark.dota.seams import NOWHERE_WHOLE, seam_distance
 from maskrcnn_benchmark.dota.statistics import measure_shapes
 from maskrcnn_benchmark.dota.tiles import CUT_AWAY, MIN_AREA, Window, clip_labels
@@ -117,45 +113,3 @@ def split_losses(
             if part.difficult != CUT_AWAY:
                 lost[int(part.name)] = False
     return cut, lost
-
-
-def image_checksums(files: DotaFolder) -> dict[str, str]:
-    """Return the SHA-256 of each whole image's file, by name; a split folder has noted them."""
-    if files.plan is not None:
-        return {name: entry.get("sha256", "") for name, entry in files.plan["sources"].items()}
-    return {name: _sha256(path) for name, path in files.images.items()}
-
-
-def shared_images(sets: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Find images that stand in more than one set.
-
-    Args:
-        sets: per set, checksums by name; "" where one is not known.
-
-    Returns:
-        {"by": "content" or "name", "images": ["SET: NAME", …]} per group; images that have the same
-        content are not told again for their name.
-    """
-    by_content: dict[str, list[tuple[str, str]]] = {}
-    by_name: dict[str, list[tuple[str, str]]] = {}
-    for title, checksums in sets.items():
-        for name, checksum in checksums.items():
-            by_name.setdefault(name, []).append((title, name))
-            if checksum:
-                by_content.setdefault(checksum, []).append((title, name))
-    same = [group for group in by_content.values() if len({title for title, _ in group}) > 1]
-    told = {place for group in same for place in group}
-    named = [group for group in by_name.values() if len(group) > 1 and not told.issuperset(group)]
-    return [
-        {"by": by, "images": [f"{title}: {name}" for title, name in group]}
-        for by, groups in (("content", same), ("name", named))
-        for group in groups
-    ]
-
-
-def _sha256(path: Path) -> str:
-    checksum = hashlib.sha256()
-    with path.open("rb") as stream:  # in pieces: it may be larger than the memory
-        while piece := stream.read(1 << 20):
-            checksum.update(piece)
-    return checksum.hexdigest()

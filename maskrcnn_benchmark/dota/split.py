@@ -11,7 +11,6 @@ finished; until then a journal says which sources are, so that a run which was i
 where it stopped.
 """
 
-import hashlib
 import json
 import math
 import shutil
@@ -54,6 +53,7 @@ from maskrcnn_benchmark.dota.tiles import (
 )
 from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.dark_images import report_dark_images
+from maskrcnn_benchmark.images.files import file_sha256
 from maskrcnn_benchmark.images.image_io import get_max_pixels, set_max_pixels, write_image
 from maskrcnn_benchmark.images.image_reader import DecodedImage, ImageReader, Window
 from maskrcnn_benchmark.images.open_image import open_image
@@ -202,7 +202,7 @@ def _is_same_image(job: _Job, entry: dict) -> bool:
         return False
     if entry.get("times") == times:
         return True
-    checksum = _sha256(job.image)
+    checksum = file_sha256(job.image)
     if "sha256" in entry:
         same = entry["sha256"] == checksum
     else:  # earlier versions noted the size only: the image must not be newer than its tiles
@@ -220,14 +220,6 @@ def _size_and_times(image: Path) -> tuple[int, list[int]]:
     """
     found = image.stat()
     return found.st_size, [found.st_mtime_ns, found.st_ctime_ns]
-
-
-def _sha256(image: Path) -> str:
-    checksum = hashlib.sha256()
-    with image.open("rb") as stream:  # in pieces: it may be larger than the memory
-        while piece := stream.read(1 << 20):
-            checksum.update(piece)
-    return checksum.hexdigest()
 
 
 def _remove_tiles(destination: Path, name: str, entry: dict) -> None:
@@ -290,7 +282,7 @@ def _cut(job: _Job) -> tuple[str, dict]:
     name = job.image.stem
     objects = read_labels(job.labels) if job.labels else []
     size, times = _size_and_times(job.image)  # before it is read: a later change is noticed
-    checksum = _sha256(job.image)
+    checksum = file_sha256(job.image)
     shown: dict[str, list[DotaObject]] = {}
     with open_image(job.image, choice=job.choice) as reader:
         width, height = reader.size

@@ -1,5 +1,6 @@
 """Which files count as images, and which images a folder holds."""
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,3 +53,12 @@ def by_stem(images: Iterable[Path]) -> dict[str, Path]:
                 "tell them apart: rename one"
             )
     return named
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256."""
+    checksum = hashlib.sha256()
+    with path.open("rb") as stream:  # in pieces: it may be larger than the memory
+        while piece := stream.read(1 << 20):
+            checksum.update(piece)
+    return checksum.hexdigest()

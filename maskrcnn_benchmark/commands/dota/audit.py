@@ -20,7 +20,8 @@ from typing import Any
 from maskrcnn_benchmark.config.settings import load_config
 from maskrcnn_benchmark.data.audit import audit_folder
 from maskrcnn_benchmark.data.audit_pictures import draw_audit
-from maskrcnn_benchmark.dota.audit import Finding, image_checksums, shared_images
+from maskrcnn_benchmark.dota.audit import Finding
+from maskrcnn_benchmark.dota.shared_images import content_checksums, shared_images
 from maskrcnn_benchmark.utils.atomic_write import write_text
 
 SHARED_ADVICE = "keep each in one set: what was trained on cannot be evaluated on"
@@ -49,20 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print tables and findings, write the figures; return 1 if there are findings."""
     cfg = load_config(args.config_file, args.opts)
-    sets, checksums, findings = {}, {}, []
+    sets, files, findings = {}, {}, []
     folders = list(dict.fromkeys(args.folders))
     for place, folder in enumerate(folders, start=1):
         figures, found, dataset = audit_folder(cfg, folder, args.memory)
         sets[str(folder)] = figures
         findings += [(str(folder), finding) for finding in found]
-        if len(folders) > 1:
-            checksums[str(folder)] = image_checksums(dataset.files)
+        files[str(folder)] = dataset.files
         print(_format(str(folder), figures))
         if args.pictures is not None:
             title = f"{place}_{folder.resolve().name}" if len(folders) > 1 else ""
             pictures = draw_audit(args.pictures / title, figures, dataset)
             print(f"  {args.pictures / title}: {len(pictures)} pictures")
-    shared = shared_images(checksums)
+    shared = shared_images(content_checksums(files))
     for by in ("content", "name"):
         groups = [" = ".join(group["images"]) for group in shared if group["by"] == by]
         finding = Finding(f"images that stand in two sets with the same {by}", SHARED_ADVICE)
