@@ -8,6 +8,8 @@ import pytest
 from maskrcnn_benchmark.dota.merge import Detections
 from maskrcnn_benchmark.dota.result_names import class_to_file_part, image_to_field, read_name
 from maskrcnn_benchmark.dota.submission import (
+    ClassResults,
+    format_results,
     read_task_file,
     read_task_folder,
     results_by_class,
@@ -88,6 +90,36 @@ def test_malformed_line_is_named(tmp_path, line):
         ValueError, match="Task2_ship.txt:3: expected an image's name, a score and 4"
     ):
         read_task_file(path, 2)
+
+
+@pytest.mark.parametrize("line", ["P1 0.5 1 2 3", "P1 0.5 1 2 3 4 5", "P1 0.5 1 2 3 inf"])
+def test_a_malformed_line_far_down_is_named(tmp_path, line):
+    """Lines are parsed many at once; the one before lacks or has what this one has or lacks."""
+    path = tmp_path / "Task2_ship.txt"
+    rows = ["P1 0.5 1 2 3 4\n"] * 5000
+    path.write_text("\n".join(rows) + "\n")  # an empty line after each
+    assert len(read_task_file(path, 2)) == 5000
+    rows[4999] = line
+    path.write_text("".join(rows))
+    with pytest.raises(ValueError, match=f"ship.txt:5000: .*got '{line}'"):
+        read_task_file(path, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (12, "12.0"),
+        (-0.001, "0.0"),
+        (0.01, "0.01"),
+        (829.125, "829.12"),
+        (123456789012.349, "123456789012.35"),
+        (2e16, "20000000000000000.0"),
+        (1e300, "1" + "0" * 300 + ".0"),
+    ],
+)
+def test_numbers_have_no_power(value, text):
+    results = ClassResults(["P1"], np.array([0.5]), np.array([[value, 1.5, 2, 3]]))
+    assert format_results(results) == f"P1 0.50000000 {text} 1.5 2.0 3.0\n"
 
 
 @pytest.mark.parametrize("line", ["P1 0.5 1_0 2 3 4", "P1 0.5 1 2 3 \u0664", "P1 0.\u0665 1 2 3 4"])

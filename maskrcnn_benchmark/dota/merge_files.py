@@ -5,7 +5,7 @@ a rate is divided by it, so that tiles of several rates can be merged. A line th
 of a whole image and stays beside the tiles. The rule of suppression: see dota/merge.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +33,17 @@ def merge_results(results: ClassResults, task: int, iou_threshold: float) -> Cla
     Returns:
         results by image, in the order of their first lines, and by falling score in each.
     """
-    names, tile = np.unique(np.array(results.image_names, dtype=object), return_inverse=True)
-    places = [parse_tile_name(name) or (name, 1.0, 0, 0) for name in names.tolist()]
+    names, tile = _numbered(results.image_names)
+    places = [parse_tile_name(name) or (name, 1.0, 0, 0) for name in names]
     shift = np.array([(x, y) for _, _, x, y in places], dtype=np.float64).reshape(-1, 2)
     rate = np.array([place[1] for place in places], dtype=np.float64)
     corners = results.coordinates.shape[1] // 2
     points = results.coordinates.reshape(-1, corners, 2)  # [N, 4, 2], or two ends
     points = (points + shift[tile][:, None]) / rate[tile][:, None, None]
-    images = np.array([place[0] for place in places], dtype=object)[tile]
+    images, image_of_tile = _numbered([place[0] for place in places])
+    image = image_of_tile[tile]
     kept = []
-    for rows in _rows_of_each(images):
+    for rows in _rows_of_each(image):
         own, scores = points[rows], results.scores[rows]
         if task == 1:
             keep = oriented_nms(own, scores, iou_threshold, sources=tile[rows])
@@ -52,7 +53,8 @@ def merge_results(results: ClassResults, task: int, iou_threshold: float) -> Cla
         kept.append(rows[keep])
     index = np.concatenate([np.zeros(0, dtype=np.int64), *kept])
     coordinates = points.reshape(results.coordinates.shape)
-    return ClassResults(images[index].tolist(), results.scores[index], coordinates[index])
+    image_names = [images[number] for number in image[index].tolist()]
+    return ClassResults(image_names, results.scores[index], coordinates[index])
 
 
 def merge_folder(
@@ -88,9 +90,16 @@ def merge_folder(
             yield destination / path.name, len(found), len(merged)
 
 
-def _rows_of_each(names: np.ndarray) -> list[np.ndarray]:
-    """Return the rows of each name, names in the order of their first rows."""
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(names.tolist()):
-        rows.setdefault(name, []).append(row)
-    return [np.array(own) for own in rows.values()]
+def _numbered(names: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return the different names in the order in which they come, and the number (N,) of each."""
+    numbers: dict[str, int] = {}
+    places = [numbers.setdefault(name, len(numbers)) for name in names]
+    return list(numbers), np.array(places, dtype=np.int64)
+
+
+def _rows_of_each(numbers: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of 0, of 1, …, of which each occurs."""
+    if len(numbers) == 0:
+        return []
+    ends = np.bincount(numbers).cumsum()[:-1]
+    return np.split(np.argsort(numbers, kind="stable"), ends)

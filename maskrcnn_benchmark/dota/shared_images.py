@@ -87,7 +87,7 @@ def _checksums(files: DotaFolder, name: str, size: tuple[int, int]) -> list[str]
     """Return the SHA-256 of a whole image's pixels and of its file, as far as they are known."""
     if files.plan is None:
         pixels = read_image(files.images[name])
-        return [hashlib.sha256(pixels).hexdigest(), file_sha256(files.images[name])]
+        return [hashlib.sha256(pixels.data).hexdigest(), file_sha256(files.images[name])]
     entry = files.plan["sources"][name]
     found = [entry["sha256"]] if "sha256" in entry else []
     parts = {tile: parse_tile_name(tile) for tile in entry["tiles"]}
@@ -97,5 +97,5 @@ def _checksums(files: DotaFolder, name: str, size: tuple[int, int]) -> list[str]
         for tile, (x, y) in places.items():
             part = read_image(files.images[tile])
             whole[y : y + len(part), x : x + part.shape[1]] = part
-        found.append(hashlib.sha256(whole).hexdigest())
+        found.append(hashlib.sha256(whole.data).hexdigest())
     return found

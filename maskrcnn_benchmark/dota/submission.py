@@ -9,6 +9,7 @@ neither a line nor a file's name can hold: see dota/result_names.py.
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from maskrcnn_benchmark.utils.atomic_write import write_text, written_whole
 SCORE_DECIMALS = 8
 COORDINATE_DECIMALS = 2
 COORDINATES = {1: 8, 2: 4}
+_BLOCK = 4096  # lines that are parsed at once
+_PLAIN = 1e13  # pixels: what is less has no power in Python's notation, to 2 decimals
 
 
 @dataclass
@@ -101,24 +104,20 @@ def read_task_file(path: str | Path, task: int) -> ClassResults:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such result file")
     count = COORDINATES[_check_task(task)]
-    image_names, rows = [], []
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split()
-        if not fields:
-            continue
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    image_names, parts = [], [np.zeros((0, count + 1))]
+    for start in range(0, len(lines), _BLOCK):
+        block = [line.split() for line in lines[start : start + _BLOCK]]
         try:
-            row = parse_numbers(fields[1:])
+            parts.append(_read_numbers(block, count + 1))
         except ValueError:
-            row = []
-        if len(row) != count + 1:
+            number = start + 1 + next(k for k, row in enumerate(block) if not _is_row(row, count))
             raise ValueError(
                 f"{path}:{number}: expected an image's name, a score and {count} coordinates, "
-                f"got {line.strip()!r}"
-            )
-        image_names.append(read_name(fields[0]))
-        rows.append(row)
-    values = np.array(rows, dtype=np.float64).reshape(-1, count + 1)
+                f"got {lines[number - 1].strip()!r}"
+            ) from None
+        image_names += [read_name(row[0]) for row in block if row]
+    values = np.concatenate(parts)
     return ClassResults(image_names, values[:, 0], values[:, 1:])
 
 
@@ -190,9 +189,35 @@ def _join(parts: list[tuple[str, np.ndarray, np.ndarray]], task: int) -> ClassRe
 
 def format_results(results: ClassResults) -> str:
     """Lay out a result file."""
-    lines = []
-    fields = map(image_to_field, results.image_names)
-    for name, score, row in zip(fields, results.scores, results.coordinates, strict=True):
-        numbers = " ".join(format_number(value, COORDINATE_DECIMALS) for value in row)
-        lines.append(f"{name} {score:.{SCORE_DECIMALS}f} {numbers}\n")
-    return "".join(lines)
+    values, write = results.coordinates, partial(format_number, decimals=COORDINATE_DECIMALS)
+    if (np.abs(values) < _PLAIN).all():  # several times as fast
+        values, write = values.round(COORDINATE_DECIMALS) + 0.0, repr  # + 0.0: no -0.0
+    fields = {name: image_to_field(name) for name in set(results.image_names)}
+    rows = zip(results.image_names, results.scores.tolist(), values.tolist(), strict=True)
+    return "".join(
+        [
+            f"{fields[name]} {score:.{SCORE_DECIMALS}f} {' '.join(map(write, row))}\n"
+            for name, score, row in rows
+        ]
+    )
+
+
+def _read_numbers(rows: Sequence[Sequence[str]], count: int) -> np.ndarray:
+    """Read what stands behind the names of a file's lines, (N, count); empty lines are no rows.
+
+    Raises:
+        ValueError: some line has another number of fields, or something else than numbers.
+    """
+    if not {len(row) for row in rows} <= {0, count + 1}:
+        raise ValueError(f"expected {count + 1} fields in each line")
+    fields = [field for row in rows for field in row[1:]]
+    return np.array(parse_numbers(fields), dtype=np.float64).reshape(-1, count)
+
+
+def _is_row(row: Sequence[str], coordinates: int) -> bool:
+    """Say whether a line's fields are nothing, or a name, a score and so many coordinates."""
+    try:
+        _read_numbers([row], coordinates + 1)
+    except ValueError:
+        return False
+    return True
