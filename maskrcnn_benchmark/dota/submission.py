@@ -7,7 +7,7 @@ neither a line nor a file's name can hold: see dota/result_names.py.
 """
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -189,7 +189,8 @@ def _join(parts: list[tuple[str, np.ndarray, np.ndarray]], task: int) -> ClassRe
 
 def format_results(results: ClassResults) -> str:
     """Lay out a result file."""
-    values, write = results.coordinates, partial(format_number, decimals=COORDINATE_DECIMALS)
+    values = results.coordinates
+    write: Callable[[float], str] = partial(format_number, decimals=COORDINATE_DECIMALS)
     if (np.abs(values) < _PLAIN).all():  # several times as fast
         values, write = values.round(COORDINATE_DECIMALS) + 0.0, repr  # + 0.0: no -0.0
     fields = {name: image_to_field(name) for name in set(results.image_names)}
