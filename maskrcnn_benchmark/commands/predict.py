@@ -21,7 +21,12 @@ from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
 from maskrcnn_benchmark.export.onnx_detector import OnnxDetector
 from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.dark_images import report_dark_images
-from maskrcnn_benchmark.utils.command_line import add_band_arguments, run_tool, score
+from maskrcnn_benchmark.utils.command_line import (
+    add_band_arguments,
+    add_dtype_argument,
+    run_tool,
+    score,
+)
 from maskrcnn_benchmark.utils.folder_lock import lock_folder
 from maskrcnn_benchmark.utils.processes import start_run
 
@@ -42,6 +47,7 @@ def main() -> int:
     )
     parser.add_argument("--tile", type=int, help="tile's side, pixels; 0: no tiles (DOTA.TILE)")
     parser.add_argument("--overlap", type=int, help="of tiles, pixels (DOTA.OVERLAP)")
+    add_dtype_argument(parser)
     add_band_arguments(parser)
     parser.add_argument(
         "--draw",
@@ -58,6 +64,8 @@ def main() -> int:
         if not args.config_file:
             parser.error("--config-file is needed, unless --weights is an .onnx file")
         return _predict(args, args.config_file, None)
+    if args.dtype not in (None, "float32"):
+        parser.error(f"--dtype {args.dtype}: an .onnx file computes in float32")
     detector = OnnxDetector(args.weights)
     with tempfile.TemporaryDirectory() as folder:
         return _predict(args, args.config_file or detector.write_settings(folder), detector)
@@ -70,8 +78,8 @@ def _predict(args: argparse.Namespace, config_file: str, detector: OnnxDetector 
         check_geopackage()
     images = find_images(args.images)
     check_out(images, args.out)
-    tiling = {"DOTA.TILE": args.tile, "DOTA.OVERLAP": args.overlap}
-    given = [str(part) for pair in tiling.items() if pair[1] is not None for part in pair]
+    options = {"DOTA.TILE": args.tile, "DOTA.OVERLAP": args.overlap, "DTYPE": args.dtype}
+    given = [str(part) for pair in options.items() if pair[1] is not None for part in pair]
     cfg = start_run(config_file, [*args.opts, *given], local_rank=0, log_to_file=False)
     check_tile(cfg.DOTA.TILE, cfg.DOTA.OVERLAP)  # before the model is built
     cfg = settle_num_classes(cfg, given_keys(config_file, args.opts))

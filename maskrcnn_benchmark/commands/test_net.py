@@ -2,6 +2,7 @@
 
 python tools/test_net.py --config-file configs/quickstart.yaml
 python tools/test_net.py --config-file configs/quickstart.yaml --ckpt output/model_0001000.pth
+python tools/test_net.py --config-file configs/quickstart.yaml --dtype bfloat16
 """
 
 import argparse
@@ -12,7 +13,12 @@ from maskrcnn_benchmark.engine.inference import run_test
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils.checkpoint import load_trained
 from maskrcnn_benchmark.utils.comm import get_world_size
-from maskrcnn_benchmark.utils.command_line import add_run_arguments, parse_with_pairs, run_tool
+from maskrcnn_benchmark.utils.command_line import (
+    add_dtype_argument,
+    add_run_arguments,
+    parse_with_pairs,
+    run_tool,
+)
 from maskrcnn_benchmark.utils.processes import start_run
 
 
@@ -23,8 +29,10 @@ def main() -> None:
         "--ckpt",
         help="weights to evaluate; without it OUTPUT_DIR's last checkpoint or MODEL.WEIGHT",
     )
+    add_dtype_argument(parser)
     add_run_arguments(parser)
     args = parse_with_pairs(parser)
+    args.opts += ["DTYPE", args.dtype] if args.dtype else []
     cfg = start_run(args.config_file, args.opts, args.local_rank, log_to_file=False)
     cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
     model = build_detection_model(cfg).to(cfg.MODEL.DEVICE)

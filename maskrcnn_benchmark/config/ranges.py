@@ -79,6 +79,7 @@ LABELS = Check(
     lambda values: all(isinstance(v, str) or type(v) is int and v > 0 for v in values),
 )
 STRIDE = _one_of(0, 1, 2)
+DTYPES = ("float32", "tf32", "float16", "bfloat16")
 _FIGURE = _each(FINITE, count=2)
 FIGURES = _each(Check("[task, metric, [mean, std]]", _is_row))
 
@@ -246,7 +247,7 @@ RANGES = {
     "TEST.IMS_PER_BATCH": SIZE,
     "TEST.BBOX_AUG.MAX_SIZE": SIZE,
     "TEST.BBOX_AUG.SCALES": _each(SIZE),
-    "DTYPE": _one_of("float32", "tf32", "float16", "bfloat16"),
+    "DTYPE": _one_of(*DTYPES),
     "OUTPUT_DIR": TEXT,
     "PATHS_CATALOG": TEXT,
 }

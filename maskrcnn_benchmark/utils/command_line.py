@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
+from maskrcnn_benchmark.config.ranges import DTYPES
+
 # what checks of settings and files raise; anything else may be a fault of the program
 FORESEEN = (ValueError, OSError, ImportError, FloatingPointError)
 # how gloo and NCCL say that another process does not answer, or is gone
@@ -31,6 +33,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=argparse.REMAINDER,
         metavar="KEY value",
         help="change settings, for example: SOLVER.MAX_ITER 1000 MODEL.DEVICE cpu",
+    )
+
+
+def add_dtype_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the precision of the network's work."""
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="precision of the network, as DTYPE (the settings' own)"
     )
 
 
