@@ -4,7 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from oriented_models import EveryOne, oriented_cfg, oriented_model, oriented_target
+from oriented_models import (
+    EveryOne,
+    corners_target,
+    oriented_cfg,
+    oriented_model,
+    oriented_target,
+)
 
 from maskrcnn_benchmark.modeling.oriented_targets import to_oriented_targets
 from maskrcnn_benchmark.solver import make_optimizer
@@ -248,6 +254,31 @@ def test_background_images_train(method):
     losses = model([image], [target[:0]])
     assert losses["loss_box_reg"] == 0 and losses["loss_rpn_box_reg"] == 0
     sum(losses.values()).backward()
+
+
+def test_fault_two_objects_with_one_box_got_the_label_of_the_first():
+    """Ground truth is added to the proposals; mmrotate gives each the label of its own."""
+    _, target = bars(0)
+    box = target.get_field("corners").points[:1]
+    twice = corners_target(torch.cat([box, box]), torch.tensor([3, 7]), (128, 96))
+    (truth,) = to_oriented_targets([twice])
+    loss = oriented_model("oriented_rcnn").roi_heads.box.loss_evaluator
+    proposals = truth.copy_with_fields(["rotated_boxes"])[:1]
+    (labelled,) = loss.label([proposals], [truth])
+    assert labelled.get_field("labels").tolist() == [3, 7, 3]  # the proposal: the first
+
+
+def test_fault_an_image_without_a_positive_counted_less():
+    """mmrotate divides by max(positives, 1) + max(negatives, 1) of each image."""
+    loss = oriented_model("oriented_rcnn").rpn.loss_evaluator
+    anchors = [torch.tensor([[10.0, 12, 30, 28], [40, 44, 60, 70]])]
+    logits, codes = [torch.tensor([[[0.0], [1.0]]])], [torch.zeros(1, 2, 6)]
+    (empty,) = to_oriented_targets([bars(0)[1][:0]])
+    inside = [torch.tensor([True, True])]
+    objectness, box = loss(anchors, inside, logits, codes, [empty])
+    # log(1 + e^0) = 0.693147 and log(1 + e^1) = 1.313262, over 1 + 2
+    assert objectness.item() == pytest.approx((0.693147 + 1.313262) / 3, abs=1e-6)
+    assert box == 0
 
 
 @pytest.mark.parametrize("method", ["oriented_rcnn", "gliding_vertex"])

@@ -55,6 +55,8 @@ class OrientedBoxLoss:
                 iou, index = best_oriented_overlap(
                     rotated_to_corners(rotated), rotated_to_corners(truth)
                 )
+                # ground truth is its own, even if another object has the same box
+                index[: len(truth)] = torch.arange(len(truth), device=index.device)
                 label = target.get_field("labels")[index].long()
                 boxes.add_field("labels", torch.where(iou >= self.iou_threshold, label, 0))
                 codes = self.box_coder.encode(truth[index], rotated)

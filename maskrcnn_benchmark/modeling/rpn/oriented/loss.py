@@ -89,7 +89,9 @@ class OrientedRPNLoss:
         box_loss = smooth_l1_loss(
             code.flatten(0, 1)[positive].float(), wanted, beta=1.0 / 9, size_average=False
         )
-        count = max(sampled.numel(), 1)  # an image smaller than every anchor samples none
+        # as mmrotate has it: an image without a positive (or negative) counts as if it had one
+        drawn = torch.stack([mask.sum() for mask in (*positive_masks, *negative_masks)])
+        count = drawn.clamp(min=1).sum()
         return objectness_loss / count, box_loss / count
 
     def _objects_of(self, rows: Tensor, matches: list[Tensor], targets: list[BoxList]) -> Tensor:
