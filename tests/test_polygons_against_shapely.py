@@ -9,6 +9,7 @@ from maskrcnn_benchmark.structures.oriented_boxes import (
     oriented_iou_of_pairs,
     oriented_nms,
 )
+from maskrcnn_benchmark.structures.polygons import clip_polygon, hull_area, polygon_areas
 
 shapely = pytest.importorskip("shapely")
 
@@ -92,6 +93,38 @@ def test_overlaps_are_shapelys(kind):
     best, index = best_oriented_overlap(a, b)
     assert np.abs(best - expected.max(axis=1)).max() < 1e-9
     assert np.abs(expected[np.arange(COUNT), index] - best).max() < 1e-9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_areas_are_shapelys(kind):
+    for corners in KINDS[kind]:
+        moved = corners + (4000, 6000)
+        shapes = shapely.polygons(moved)
+        assert np.abs(polygon_areas(moved) / shapely.area(shapes) - 1).max() < 1e-9
+        hulls = shapely.area(shapely.convex_hull(shapes))
+        ours = np.array([hull_area(item) for item in moved])
+        assert np.abs(ours / hulls - 1).max() < 1e-9
+        crossed = np.array([hull_area(item[[0, 2, 1, 3]]) for item in moved])
+        assert np.abs(crossed / hulls - 1).max() < 1e-9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_left_in_a_rectangle_is_shapelys(kind):
+    """The rectangle's borders go through the shapes, and along sides of the first."""
+    left = 0
+    for corners in KINDS[kind]:
+        for low in (np.array([315.0, 305.0]), corners[0].min(axis=0)):
+            high = low + (20, 25)
+            parts = [clip_polygon(item, low, high) for item in corners]
+            areas = np.array([polygon_areas(part) if len(part) else 0.0 for part in parts])
+            box = shapely.box(*low, *high)
+            expected = shapely.area(shapely.intersection(shapely.polygons(corners), box))
+            whole = shapely.area(shapely.polygons(corners))
+            assert (np.abs(areas - expected) / whole).max() < 1e-9
+            left += int(((expected > 0) & (expected < whole)).sum())
+            for part in filter(len, parts):
+                assert (part >= low).all() and (part <= high).all()
+    assert left > 10
 
 
 def test_shapes_that_only_touch_share_nothing():

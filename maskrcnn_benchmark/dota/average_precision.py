@@ -30,7 +30,6 @@ from maskrcnn_benchmark.dota.annotations import (
 from maskrcnn_benchmark.dota.classes import in_order
 from maskrcnn_benchmark.dota.submission import ClassResults, read_task_folder
 from maskrcnn_benchmark.dota.tiles import parse_tile_name
-from maskrcnn_benchmark.structures.oriented_boxes import best_oriented_overlap, oriented_iou
 
 METRICS = ("voc07", "area")
 BLOCK = 256
@@ -341,6 +340,9 @@ def _best_overlaps(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the greatest IoU (N,) of each result with objects (M, 4, 2), and the first such."""
     if task == 1:
+        # here, so that nobody else waits for PyTorch
+        from maskrcnn_benchmark.structures.oriented_boxes import best_oriented_overlap
+
         return best_oriented_overlap(coordinates.reshape(-1, 4, 2), corners)
     best_iou = np.zeros(len(coordinates))
     best_object = np.zeros(len(coordinates), dtype=np.int64)
@@ -354,6 +356,8 @@ def _best_overlaps(
 def result_iou(coordinates: np.ndarray, corners: np.ndarray, task: int) -> np.ndarray:
     """Return the IoU (N, M) of results (N, 8 or 4) with objects (M, 4, 2), as the task compares."""
     if task == 1:
+        from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou
+
         return oriented_iou(coordinates.reshape(-1, 4, 2), corners)
     return upright_iou(coordinates[:, None], upright_edges(corners))
 

@@ -1,15 +1,15 @@
 """What a detector found, in plain arrays, and how a model's prediction becomes that."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from maskrcnn_benchmark.dota.tiles import Window
-from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.boxlist_ops import resize_edges
-from maskrcnn_benchmark.structures.mask_corners import masks_to_corners
-from maskrcnn_benchmark.structures.oriented_boxes import signed_areas
+from maskrcnn_benchmark.structures.polygons import polygon_areas
+
+if TYPE_CHECKING:
+    from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 LEAST_AREA = 0.01  # square pixels: an oriented detection of less is a line, no object
 
@@ -88,7 +88,7 @@ class Detections:
         )
 
 
-def to_detections(prediction: BoxList, window: Window, rate: float = 1.0) -> Detections:
+def to_detections(prediction: "BoxList", window: Window, rate: float = 1.0) -> Detections:
     """Bring a prediction on a window to the pixels of the image; its small masks become corners.
 
     Args:
@@ -101,19 +101,26 @@ def to_detections(prediction: BoxList, window: Window, rate: float = 1.0) -> Det
     Raises:
         ValueError: boxes without scores, or masks that are pasted into an image.
     """
+    # here, so that those who only read and write result files need not wait for PyTorch
+    import torch
+
+    from maskrcnn_benchmark.structures.boxlist_ops import resize_edges
+    from maskrcnn_benchmark.structures.mask_corners import masks_to_corners
+
     if not prediction.has_field("scores"):
         raise ValueError(
             "expected detections, got boxes without scores: the proposals of MODEL.RPN_ONLY can be "
             "evaluated on a COCO-format data set only"
         )
-    resize = resize_edges if prediction.has_field("corners") else BoxList.resize
-    found = resize(prediction, (window.width, window.height)).convert("xyxy")
+    size = (window.width, window.height)
+    oriented = prediction.has_field("corners")
+    found = resize_edges(prediction, size) if oriented else prediction.resize(size)
+    found = found.convert("xyxy")
     boxes_xyxy = found.bbox.numpy()
     corners = None
-    if prediction.has_field("corners"):
+    if oriented:
         corners = found.get_field("corners").float().numpy()
-        areas = signed_areas(found.get_field("corners").double()).abs()
-        keep = (areas >= LEAST_AREA).numpy().nonzero()[0]
+        keep = np.flatnonzero(polygon_areas(corners.astype(np.float64)) >= LEAST_AREA)
         found, boxes_xyxy, corners = found[torch.from_numpy(keep)], boxes_xyxy[keep], corners[keep]
     elif prediction.has_field("mask"):
         masks = prediction.get_field("mask")

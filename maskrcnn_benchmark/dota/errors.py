@@ -14,7 +14,6 @@ that the gains do not add up. Classes without objects keep their average precisi
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from maskrcnn_benchmark.dota.overlaps import (
     Assignment,
@@ -23,8 +22,6 @@ from maskrcnn_benchmark.dota.overlaps import (
     mean_precision,
 )
 from maskrcnn_benchmark.dota.seams import Tiles, objects_found_in_part
-from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou_of_pairs
-from maskrcnn_benchmark.structures.rotated_boxes import corners_to_rotated, rotated_to_corners
 
 # The kinds of false positives; of several that hold, the first counts. t is the IoU threshold of a
 # true positive, IoU that of DOTA's task.
@@ -205,6 +202,11 @@ def _wrong_by_angle(
     chosen = np.flatnonzero(candidates & (target >= 0))
     if table.task != 1 or len(chosen) == 0:
         return wrong
+    import torch  # here, so that nobody else waits for it
+
+    from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou_of_pairs
+    from maskrcnn_benchmark.structures.rotated_boxes import corners_to_rotated, rotated_to_corners
+
     corners = table.corners[target[chosen]]
     boxes = corners_to_rotated(torch.from_numpy(table.coordinates[chosen].reshape(-1, 4, 2)))
     boxes[:, 4] = corners_to_rotated(torch.from_numpy(corners))[:, 4]

@@ -14,7 +14,6 @@ from maskrcnn_benchmark.dota.annotations import DotaObject, upright_edges
 from maskrcnn_benchmark.dota.average_precision import upright_iou
 from maskrcnn_benchmark.dota.overlaps import Overlaps
 from maskrcnn_benchmark.dota.tiles import Window, clip_labels, parse_tile_name
-from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou_of_pairs
 
 NOWHERE_WHOLE, CUT = -1.0, 0.0  # among seam_distance's values
 BLOCK = 256
@@ -142,6 +141,8 @@ def _iou_of_pairs(table: Overlaps, detections: np.ndarray, corners: np.ndarray) 
     """Return the IoU (K,) of detections with one quadrilateral each, (K, 4, 2), by the task."""
     coordinates = table.coordinates[detections]
     if table.task == 1:
+        from maskrcnn_benchmark.structures.oriented_boxes import oriented_iou_of_pairs
+
         return oriented_iou_of_pairs(coordinates.reshape(-1, 4, 2), corners)
     return upright_iou(coordinates, upright_edges(corners))
 

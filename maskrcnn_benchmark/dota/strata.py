@@ -10,7 +10,6 @@ in the stratum.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from maskrcnn_benchmark.dota.annotations import upright_edges
 from maskrcnn_benchmark.dota.overlaps import (
@@ -20,7 +19,7 @@ from maskrcnn_benchmark.dota.overlaps import (
     mean_precision,
 )
 from maskrcnn_benchmark.dota.seams import CUT, NOWHERE_WHOLE, Tiles, seam_distance
-from maskrcnn_benchmark.structures.oriented_boxes import signed_areas
+from maskrcnn_benchmark.structures.polygons import polygon_areas
 
 SIZES = (16, 32, 96)  # pixels; the upper two are COCO's
 CROWD_RADIUS = 100  # pixels
@@ -160,7 +159,7 @@ def precisions_by_stratum(
 
 def _sizes(table: Overlaps, corners: np.ndarray) -> np.ndarray:
     if table.task == 1:
-        areas = signed_areas(torch.from_numpy(corners)).abs().numpy()
+        areas = polygon_areas(corners)
     else:
         areas = np.ptp(corners, axis=1).prod(axis=1)
     return np.sqrt(areas)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from maskrcnn_benchmark.dota.annotations import crosswise
@@ -24,7 +23,7 @@ from maskrcnn_benchmark.dota.submission import COORDINATES
 from maskrcnn_benchmark.dota.tiles import parse_tile_name
 from maskrcnn_benchmark.images.files import IMAGE_SUFFIXES, list_images
 from maskrcnn_benchmark.images.image_io import read_image_size
-from maskrcnn_benchmark.structures.oriented_boxes import signed_areas
+from maskrcnn_benchmark.structures.polygons import polygon_areas
 
 RESULT_FILE = re.compile(r"Task(?P<task>[12])_(?P<name>.+)\.txt")
 LEAST_ALIKE = 10  # results of a class: fewer may have one score by chance
@@ -296,5 +295,5 @@ def _box_faults(coordinates: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndar
     if points.shape[1] == 2:
         return {"outside": outside, "no area": (points[:, 1] <= points[:, 0]).any(axis=1)}
     crossed = crosswise(points)
-    areas = np.abs(signed_areas(torch.from_numpy(points)).numpy())
+    areas = polygon_areas(points)
     return {"outside": outside, "no area": (areas < LEAST_AREA) & ~crossed, "crosswise": crossed}

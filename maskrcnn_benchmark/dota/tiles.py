@@ -20,12 +20,11 @@ inside: corners 1016 ... 1024, flag kept. From x = 1019 to 1029 it is 0.5: 1019 
 import re
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
 
 from maskrcnn_benchmark.dota.annotations import DotaObject, stack_corners
 from maskrcnn_benchmark.images.image_reader import Window
-from maskrcnn_benchmark.structures.polygon_clipping import clip_polygon
+from maskrcnn_benchmark.structures.polygons import clip_polygon, hull_area
 
 MIN_VISIBLE = 0.7
 MIN_AREA = 0.01
@@ -116,14 +115,14 @@ def clip_labels(
     clipped = []
     for index in touching:
         item, polygon = objects[index], corners[index]
-        own_area = _area(polygon)
+        own_area = hull_area(polygon)
         if own_area < MIN_AREA:
             continue
         if (low[index] >= 0).all() and (high[index] <= size).all():
             clipped.append(DotaObject(polygon, item.name, item.difficult))
             continue
         part = clip_polygon(polygon, np.zeros(2), size)
-        visible_area = _area(part)
+        visible_area = hull_area(part)
         if len(part) < 4 or visible_area < MIN_AREA:
             continue
         difficult = item.difficult if visible_area / own_area > min_visible else CUT_AWAY
@@ -135,14 +134,6 @@ def clip_labels(
 def _starts(length: int, tile: int, overlap: int) -> list[int]:
     last = max(length - tile, 0)
     return [*range(0, last, tile - overlap), last]
-
-
-def _area(polygon: np.ndarray) -> float:
-    """Return the area of a polygon's hull, which is also that of one drawn crosswise."""
-    if len(polygon) < 3:
-        return 0.0
-    origin = polygon[0]  # OpenCV computes in float32: stay near 0
-    return float(cv2.contourArea(cv2.convexHull((polygon - origin).astype(np.float32))))
 
 
 def _to_four_corners(polygon: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import torch
 
-from maskrcnn_benchmark.structures.polygon_clipping import cut_far_parts
+from maskrcnn_benchmark.structures.polygons import cut_far_parts
 from maskrcnn_benchmark.structures.segmentation_mask import (
     BinaryMaskList,
     PolygonList,

@@ -21,7 +21,7 @@ from maskrcnn_benchmark.structures.bounding_box import (
     numbers_of,
     warp_points,
 )
-from maskrcnn_benchmark.structures.polygon_clipping import cut_far_parts
+from maskrcnn_benchmark.structures.polygons import cut_far_parts
 
 __all__ = [
     "FLIP_LEFT_RIGHT",

@@ -17,9 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_benchmark.config.settings import load_config
-from maskrcnn_benchmark.data.audit import audit_folder
-from maskrcnn_benchmark.data.audit_pictures import draw_audit
 from maskrcnn_benchmark.dota.audit import Finding
 from maskrcnn_benchmark.dota.shared_images import content_checksums, shared_images
 from maskrcnn_benchmark.utils.atomic_write import write_text
@@ -49,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print tables and findings, write the figures; return 1 if there are findings."""
+    # PyTorch: not for --help
+    from maskrcnn_benchmark.config.settings import load_config
+    from maskrcnn_benchmark.data.audit import audit_folder
+    from maskrcnn_benchmark.data.audit_pictures import draw_audit
+
     cfg = load_config(args.config_file, args.opts)
     sets, files, findings = {}, {}, []
     folders = list(dict.fromkeys(args.folders))

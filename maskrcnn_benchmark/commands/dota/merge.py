@@ -7,7 +7,6 @@ of another tile overlaps it by more than the threshold; within a tile, nothing i
 import argparse
 from pathlib import Path
 
-from maskrcnn_benchmark.dota.merge_files import merge_folder
 from maskrcnn_benchmark.utils.command_line import score
 
 
@@ -23,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Merge, and print a line per file."""
+    from maskrcnn_benchmark.dota.merge_files import merge_folder  # PyTorch: not for --help
+
     for path, before, after in merge_folder(
         args.source, args.destination, args.nms_hbb, args.nms_obb
     ):

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import torch
 
 from maskrcnn_benchmark.dota.annotations import DotaObject, stack_corners
 from maskrcnn_benchmark.dota.formats.documents import Entry, read_json
@@ -32,7 +31,7 @@ from maskrcnn_benchmark.dota.formats.labelled_image import (
     link_image,
 )
 from maskrcnn_benchmark.dota.formats.rectangles import smallest_rectangle, upright_corners
-from maskrcnn_benchmark.structures.oriented_boxes import signed_areas
+from maskrcnn_benchmark.structures.polygons import polygon_areas
 
 FILE = "annotations.json"
 DECIMALS = 4
@@ -166,7 +165,7 @@ def _shapes(objects: Sequence[DotaObject], oriented: bool) -> Iterator[dict]:
     low, high = corners.min(axis=1), corners.max(axis=1)  # [N, 2]
     areas = (high - low).prod(axis=1)
     if oriented:
-        areas = np.abs(signed_areas(torch.from_numpy(corners)).numpy())
+        areas = polygon_areas(corners)
     boxes = np.concatenate([low, high - low], axis=1)
     for box, area, points in zip(boxes, areas, corners.reshape(-1, 8), strict=True):
         shape = {"bbox": box.round(DECIMALS).tolist(), "area": round(float(area), DECIMALS)}

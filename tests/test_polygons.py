@@ -1,15 +1,41 @@
-"""Polygons cut to rectangles, and outlines that reach far off the image."""
+"""Areas of polygons, polygons cut to rectangles, and outlines that reach far off the image."""
 
 import numpy as np
 import pytest
 import torch
 
 from maskrcnn_benchmark.structures.mask_cropping import crop_masks
-from maskrcnn_benchmark.structures.polygon_clipping import FAR, clip_polygon, cut_far_parts
+from maskrcnn_benchmark.structures.polygons import (
+    FAR,
+    clip_polygon,
+    cut_far_parts,
+    hull_area,
+    polygon_areas,
+)
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils.process_memory import forget_peak, memory_mb, peak_memory_mb
 
 LOW, HIGH = np.array([2.0, 1.0]), np.array([10.0, 6.0])
+
+
+@pytest.mark.parametrize(
+    ("polygon", "area", "hull"),
+    [
+        pytest.param([[3, 2], [9, 2], [9, 5], [3, 5]], 18, 18, id="rectangle"),
+        pytest.param([[3, 5], [9, 5], [9, 2], [3, 2]], 18, 18, id="the other way round"),
+        pytest.param([[3, 2], [9, 5], [9, 2], [3, 5]], 0, 18, id="crosswise"),
+        # the notch is a triangle of base 6 and height 2
+        pytest.param([[3, 2], [6, 4], [9, 2], [9, 5], [3, 5]], 12, 18, id="notched"),
+        pytest.param([[3, 2], [9, 2], [6, 5]], 9, 9, id="triangle"),
+        pytest.param([[3, 2], [9, 4], [6, 3], [3, 2]], 0, 0, id="line"),
+        pytest.param([[3, 2]] * 4, 0, 0, id="point"),
+        pytest.param([[3, 2], [9, 4]], 0, 0, id="two corners"),
+    ],
+)
+def test_areas_by_hand(polygon, area, hull):
+    polygon = np.array(polygon, dtype=np.float64) + 1e6
+    assert polygon_areas(polygon) == area and hull_area(polygon) == hull
+    assert hull_area(np.zeros((0, 2))) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,40 @@
-"""Cut polygons to rectangles."""
+"""Polygons in arrays: their areas, and what is left of them in a rectangle. All is float64.
+
+What compares quadrilaterals with each other (IoU, matching, suppression) is in oriented_boxes.py,
+which takes arrays, too; it needs PyTorch, this module does not.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 FAR = 1 << 14  # cells beyond a grid's border: what lies further off does not show on it
+
+
+def polygon_areas(polygons: np.ndarray) -> np.ndarray:
+    """Return the areas (...) of polygons (..., K, 2), positive; lobes that cross cancel."""
+    local = polygons - polygons[..., :1, :]  # large coordinates would cost digits
+    after = np.roll(local, -1, axis=-2)
+    twice = local[..., 0] * after[..., 1] - local[..., 1] * after[..., 0]
+    return np.abs(twice.sum(axis=-1)) / 2
+
+
+def hull_area(polygon: np.ndarray) -> float:
+    """Return the area of a polygon's convex hull, which is the same for corners in any order.
+
+    Args:
+        polygon: (K, 2); 0 for K < 3.
+    """
+    points = sorted(polygon.tolist())  # of few corners: NumPy would take thrice as long
+    hull = [*_chain(points), *_chain(points[::-1])]
+    if not hull:
+        return 0.0
+    x0, y0 = hull[0]  # large coordinates would cost digits
+    triangles = [
+        (ax - x0) * (by - y0) - (bx - x0) * (ay - y0)
+        for (ax, ay), (bx, by) in zip(hull, hull[1:], strict=False)
+    ]
+    return sum(triangles) / 2
 
 
 def clip_polygon(polygon: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -37,6 +69,25 @@ def cut_far_parts(ring: np.ndarray, width: float, height: float) -> np.ndarray:
         return ring
     part = clip_polygon(points, low, high)
     return part.reshape(-1) if len(part) > 2 else np.full(6, -FAR, dtype=ring.dtype)
+
+
+def _chain(points: Sequence[list[float]]) -> list[list[float]]:
+    """Return the half of a convex hull that turns one way, by Andrew's monotone chain (1979).
+
+    Args:
+        points: by x, then y, rising or falling.
+    """
+    chain: list[list[float]] = []
+    for point in points:
+        x, y = point
+        while len(chain) > 1:
+            ax, ay = chain[-2]
+            bx, by = chain[-1]
+            if (bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0:
+                break
+            chain.pop()
+        chain.append(point)
+    return chain
 
 
 def _clip_half_plane(polygon: np.ndarray, axis: int, limit: float, sign: float) -> np.ndarray:
