@@ -5,6 +5,7 @@
     python tools/benchmark.py original CHECKOUT
     python tools/benchmark.py oriented
     python tools/benchmark.py oriented_accuracy
+    python tools/benchmark.py merging
 
 `crowd`: time and memory of matching 100, 1,000 and 5,000 ground truths with the anchors of a
 1024 x 1024 tile, compared with the computation on the whole IoU matrix, and whether the indices
@@ -22,6 +23,9 @@ R-CNN, each compared with its upright counterpart. Some minutes.
 
 `oriented_accuracy`: accuracy of Oriented and of Mask R-CNN (both narrow) on the demo's scenes after
 the same CPU minutes of training on one thread. 20 minutes.
+
+`merging`: average precision after merging tiles of crowded toy scenes, if detections suppress those
+of other tiles only, and if they suppress all; the detector is played. A minute.
 """
 
 import argparse
@@ -29,6 +33,7 @@ from pathlib import Path
 
 from maskrcnn_benchmark.benchmarks.crowd import crowd_table
 from maskrcnn_benchmark.benchmarks.memory import memory_table
+from maskrcnn_benchmark.benchmarks.merging import merging_table
 from maskrcnn_benchmark.benchmarks.oriented import oriented_table
 from maskrcnn_benchmark.benchmarks.oriented_accuracy import accuracy_table
 from maskrcnn_benchmark.benchmarks.side_by_side import compare
@@ -63,6 +68,10 @@ def main() -> None:
         default=Path("output/oriented_accuracy"),
         help="new folder (%(default)s)",
     )
+    merging = commands.add_parser("merging", help="what the rule of merging tiles brings")
+    merging.add_argument("--scenes", type=int, default=8, metavar="N")
+    merging.add_argument("--objects", type=int, default=600, metavar="N", help="in each scene")
+    merging.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.command == "crowd":
         lines = crowd_table(args.counts, *args.size, args.seed)
@@ -74,6 +83,8 @@ def main() -> None:
         lines = compare(args.checkout, args.repeats)
     elif args.command == "oriented_accuracy":
         lines = accuracy_table(args.minutes, args.out)
+    elif args.command == "merging":
+        lines = merging_table(args.scenes, args.objects, args.seed)
     else:
         lines = oriented_table(args.repeats)
     for line in lines:
