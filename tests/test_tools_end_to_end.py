@@ -180,7 +180,7 @@ def test_training_leaves_everything(trained):
 def test_test_net_writes_results_of_full_images(data, tested):
     metrics = json.loads((tested / "metrics.json").read_text())
     assert set(metrics) == {"task1", "task2"}
-    assert set(metrics["task2"]) == {"voc07@0.5", "area@0.5", "area@0.75"}
+    assert set(metrics["task2"]) == {"voc07@0.5", "area@0.5", "area@0.75", "area@0.50:0.95"}
     labels = (data / "scenes" / "labelTxt").iterdir()
     labelled = sum(len(path.read_text().splitlines()) for path in labels)
     classes = metrics["task2"]["voc07@0.5"]["classes"]

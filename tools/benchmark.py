@@ -69,7 +69,7 @@ def main() -> None:
         help="new folder (%(default)s)",
     )
     merging = commands.add_parser("merging", help="what the rule of merging tiles brings")
-    merging.add_argument("--scenes", type=int, default=8, metavar="N")
+    merging.add_argument("--scenes", type=int, default=6, metavar="N")
     merging.add_argument("--objects", type=int, default=600, metavar="N", help="in each scene")
     merging.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -15,7 +15,9 @@ from typing import Any
 
 from maskrcnn_benchmark.dota.annotations import DotaObject
 from maskrcnn_benchmark.dota.average_precision import (
+    COCO_IOUS,
     evaluate_matches,
+    evaluate_over_thresholds,
     format_ap,
     match_detections,
 )
@@ -35,6 +37,7 @@ FIGURES = {
     "area@0.5": ("area", 0.5),
     "area@0.75": ("area", 0.75),
 }
+MEAN_FIGURE = "area@0.50:0.95"  # the mean over COCO_IOUS
 
 
 def dota_evaluation(
@@ -56,8 +59,9 @@ def dota_evaluation(
         box_only: not possible here.
 
     Returns:
-        {"task2": {"voc07@0.5": {"mAP": …, "classes": {…}}, "area@0.5": …, "area@0.75": …}}, with
-        "task1" where orientation is known; empty where the folder has no labels.
+        {"task2": {"voc07@0.5": {"mAP": …, "classes": {…}}, …}}, with the keys of FIGURES and
+        MEAN_FIGURE, and with "task1" where orientation is known; empty where the folder has no
+        labels.
     """
     if box_only:
         raise ValueError(
@@ -138,6 +142,8 @@ def _evaluate(
         metrics[f"task{task}"] = {
             name: evaluate_matches(matches, iou, metric) for name, (metric, iou) in FIGURES.items()
         }
+        mean = evaluate_over_thresholds(matches, COCO_IOUS, "area")
+        metrics[f"task{task}"][MEAN_FIGURE] = {key: mean[key] for key in ("mAP", "classes")}
     return metrics
 
 
@@ -149,10 +155,10 @@ def _format_metrics(metrics: dict) -> str:
             continue
         figures = list(metrics[task].values())
         width = max(len(name) for name in ["class", *figures[0]["classes"]])
-        heads = "".join(f"{name:>11}" for name in metrics[task])
+        heads = "".join(f"{name:>15}" for name in metrics[task])
         lines += ["", f"{task}: AP of {kind}", f"{'class':{width}}{heads}   objects  detections"]
         for name, entry in figures[0]["classes"].items():
-            values = "".join(f"{format_ap(f['classes'][name]['ap']):>11}" for f in figures)
+            values = "".join(f"{format_ap(f['classes'][name]['ap']):>15}" for f in figures)
             lines.append(f"{name:{width}}{values}{entry['npos']:10d}{entry['ndet']:12d}")
-        lines.append(f"{'mAP':{width}}" + "".join(f"{format_ap(f['mAP']):>11}" for f in figures))
+        lines.append(f"{'mAP':{width}}" + "".join(f"{format_ap(f['mAP']):>15}" for f in figures))
     return "\n".join(lines[1:])
