@@ -60,9 +60,19 @@ def near_upright(count):
     return boxes
 
 
+def small_squares(count):
+    """Boxes of 1 to 8 pixels per side or little more, turned by up to 0.05 rad."""
+    boxes = random_boxes(count, seed=7)
+    boxes[:, 3] = torch.linspace(1, 8, count)
+    boxes[:, 2] = boxes[:, 3] * (1 + torch.arange(count) % 3 * 0.02)
+    boxes[:, 4] = (torch.arange(count) * 0.618) % 0.1 - 0.05
+    return boxes
+
+
 SHAPES = {
     "any": lambda: random_boxes(500),
     "slender, nearly upright": lambda: near_upright(500),
+    "small, square, nearly upright": lambda: small_squares(3000),
     "square": lambda: torch.cat([(b := random_boxes(300))[:, :3], b[:, [2, 4]]], dim=1),
     "upright": lambda: random_boxes(100) * torch.tensor([1, 1, 1, 1, 0]),
     "vertical": lambda: (
