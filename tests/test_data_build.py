@@ -1,6 +1,7 @@
 import json
 import random
 import signal
+import sys
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from made_data import make_coco_folder, make_dota_folder, rectangle
 from torch.utils.data import Dataset
 
 from maskrcnn_benchmark.config import cfg as default_cfg
+from maskrcnn_benchmark.config import paths_catalog
 from maskrcnn_benchmark.data import datasets as D
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.build import (
@@ -301,7 +303,8 @@ class DatasetCatalog(object):
 """
 
 
-def test_catalog_of_ones_own(folder, tmp_path):
+def test_catalog_of_ones_own(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, paths_catalog.__name__, paths_catalog)  # put back later
     catalog = tmp_path / "my_catalog.py"
     catalog.write_text(OLD_CATALOG.format(folder=str(folder)))
     cfg = config(folder, tmp_path, "PATHS_CATALOG", str(catalog))

@@ -125,6 +125,18 @@ def test_parts_that_we_lack_are_named(checkpoint):
         DetectronCheckpointer(oriented_cfg("oriented_rcnn", *RGB), model).load(path)
 
 
+def test_fault_a_deeper_network_lost_its_blocks_silently(checkpoint):
+    """Of an R-101's weights under an R-50's config, layer3's last 17 blocks were left out."""
+    content, path, model = checkpoint
+    state = content["state_dict"]
+    further = {k.replace("layer3.5.", "layer3.6."): v for k, v in state.items() if "layer3.5." in k}
+    state.update(further)
+    torch.save(content, path)
+    told = "deeper network: 15 parts, such as backbone.body.layer3.6.conv1.weight, .* 'R-50-FPN'"
+    with pytest.raises(ValueError, match=told):
+        DetectronCheckpointer(oriented_cfg("oriented_rcnn", *RGB), model).load(path)
+
+
 def test_the_public_file_is_in_the_catalog():
     address = ModelCatalog.get("mmrotate/oriented_rcnn_r50_fpn_1x_dota_le90")
     assert address.startswith("https://download.openmmlab.com/mmrotate/v0.1.0/oriented_rcnn/")

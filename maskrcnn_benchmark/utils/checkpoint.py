@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from maskrcnn_benchmark.utils.weights_file import read_weights_file, write_weigh
 
 _TAG = "last_checkpoint"
 _GLIDING_VERTEX = re.compile(r"\bpredictor\.(fix|ratio)_pred\.")  # parts that only it has
+_BLOCK = re.compile(r"\b(layer\d)\.\d+\.")  # of a ResNet
 AVERAGED = "model_ema"  # a checkpoint's averaged weights, see engine/weight_average.py
 
 
@@ -264,6 +265,12 @@ class DetectronCheckpointer(Checkpointer):
                 f"model with MODEL.ORIENTED.METHOD {self.cfg.MODEL.ORIENTED.METHOD!r}; take a "
                 "config such as configs/dota/gliding_vertex_R_50_FPN_1x.yaml"
             )
+        deeper = _of_a_deeper_network(report.unused, self.model.state_dict())
+        if deeper:
+            raise ValueError(
+                f"the weights are of a deeper network: {len(deeper)} parts, such as {deeper[0]}, "
+                f"have no place in MODEL.BACKBONE.CONV_BODY {self.cfg.MODEL.BACKBONE.CONV_BODY!r}"
+            )
         return report
 
     def _channel_order(self) -> str:
@@ -347,6 +354,16 @@ def _averaged(checkpoint: dict[str, Any]) -> dict[str, Any]:
     if AVERAGED in checkpoint:
         checkpoint["model"] = checkpoint.pop(AVERAGED)
     return checkpoint
+
+
+def _of_a_deeper_network(unused: Iterable[str], own: Iterable[str]) -> list[str]:
+    """Return the unused names that belong to further blocks of stages that the model has."""
+    blocks = {found[0]: found[1] for found in map(_BLOCK.search, own) if found}
+    return [
+        name
+        for name in unused
+        if (found := _BLOCK.search(name)) and found[1] in blocks.values() and found[0] not in blocks
+    ]
 
 
 @contextmanager
