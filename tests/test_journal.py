@@ -1,16 +1,9 @@
 """A prediction that is killed goes on, and ends with the very same bytes."""
 
 import logging
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-from launching import ROOT
 from test_predictor import BlobModel, contents, make_predictor, predict, scene
 
 from maskrcnn_benchmark.engine.journal import JOURNAL
@@ -111,42 +104,3 @@ def test_a_changed_image_is_done_anew(tmp_path, images, caplog):
     assert len(model.seen) == 5 and "second.png: has changed" in caplog.text
     lines = (out / "Task2_blob.txt").read_text().splitlines()
     assert lines and all(line.startswith("first ") for line in lines)
-
-
-WORKER = """
-import sys, time
-from pathlib import Path
-from test_predictor import BlobModel, make_predictor, predict
-model = BlobModel()
-find = model.forward
-model.forward = lambda images: (time.sleep(0.05), find(images))[1]
-folder = Path(sys.argv[1])
-images = sorted(folder.glob("*.png"))
-sys.exit(predict(make_predictor(model, **{"TEST.IMS_PER_BATCH": 1}), images, folder / "out"))
-"""
-
-
-@pytest.mark.slow  # every life of the process imports PyTorch
-def test_kills_at_random_moments_change_no_byte(tmp_path, images):
-    images.pop().unlink()
-    predict(make_predictor(BlobModel(), **{"TEST.IMS_PER_BATCH": 1}), images, tmp_path / "whole")
-    command = [sys.executable, "-c", WORKER, str(tmp_path)]
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "PYTHONPATH": paths}
-    rng, kills, journal = random.Random(7), 0, tmp_path / "out" / JOURNAL
-
-    def size():
-        return journal.stat().st_size if journal.exists() else 0
-
-    while True:
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        before = size()
-        while process.poll() is None and size() <= before:
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.25))  # a few of 15 windows
-        process.kill()
-        if process.wait() == 0:
-            break
-        assert process.returncode == -signal.SIGKILL
-        kills += 1
-    assert kills >= 2 and results(tmp_path / "out") == results(tmp_path / "whole")

@@ -3,6 +3,8 @@
 python tools/predict.py --config-file output/config.yml --weights output/model_final.pth \
     --out found IMAGE_OR_FOLDER…
 
+torchrun --nproc_per_node 4 tools/predict.py … shares the work out among processes.
+
 The folder --out gets NAME_detections.jpg per image, Task2_<class>.txt (and Task1_ if the model has
 masks) in DOTA's form, and detections.json.
 """
@@ -10,6 +12,7 @@ masks) in DOTA's form, and detections.json.
 import argparse
 import logging
 import tempfile
+from contextlib import nullcontext
 
 from maskrcnn_benchmark.config.settings import given_keys, load_config
 from maskrcnn_benchmark.data.num_classes import settle_num_classes
@@ -21,6 +24,7 @@ from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
 from maskrcnn_benchmark.export.onnx_detector import OnnxDetector
 from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.dark_images import report_dark_images
+from maskrcnn_benchmark.utils.comm import is_main_process
 from maskrcnn_benchmark.utils.command_line import (
     add_band_arguments,
     add_dtype_argument,
@@ -84,9 +88,10 @@ def _predict(args: argparse.Namespace, config_file: str, detector: OnnxDetector 
     check_tile(cfg.DOTA.TILE, cfg.DOTA.OVERLAP)  # before the model is built
     cfg = settle_num_classes(cfg, given_keys(config_file, args.opts))
     warn = logging.getLogger("maskrcnn_benchmark").warning
-    if not choice.stretch:
-        report_dark_images(images, warn)
-    report_prediction_scale(cfg, load_config(config_file, args.opts).DOTA.TILE, warn)
+    if is_main_process():
+        if not choice.stretch:
+            report_dark_images(images, warn)
+        report_prediction_scale(cfg, load_config(config_file, args.opts).DOTA.TILE, warn)
     settings_from = args.config_file or args.weights
     about = {"config": settings_from, "weights": args.weights, "score": args.score}
     bands = {"bands": args.bands, "stretch": args.stretch}
@@ -96,7 +101,7 @@ def _predict(args: argparse.Namespace, config_file: str, detector: OnnxDetector 
         class_names = read_class_names(cfg, args.weights)
     else:
         predictor, class_names = Predictor(cfg, detector), detector.class_names
-    with lock_folder(args.out):
+    with lock_folder(args.out) if is_main_process() else nullcontext():
         failed = predict_files(
             predictor,
             images,

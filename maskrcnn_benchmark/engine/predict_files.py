@@ -10,12 +10,19 @@ from typing import Any
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from maskrcnn_benchmark.engine.journal import JOURNAL, Journal
+from maskrcnn_benchmark.engine.journal import Journal
 from maskrcnn_benchmark.engine.prediction_results import DRAWING, RESULTS, PredictionResults
 from maskrcnn_benchmark.engine.predictor import Predictor
+from maskrcnn_benchmark.engine.shared_prediction import SharedPrediction, check_shared
 from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.files import by_stem, check_name, list_images
 from maskrcnn_benchmark.images.open_image import open_image
+from maskrcnn_benchmark.utils.comm import (
+    all_gather,
+    get_world_size,
+    is_main_process,
+    main_process_first,
+)
 from maskrcnn_benchmark.utils.progress import Progress
 
 _package = logging.getLogger("maskrcnn_benchmark")
@@ -67,6 +74,8 @@ def predict_files(
 ) -> int:
     """Find objects in files; one that cannot be read or predicted on is told and passed over.
 
+    Where there are several processes, all of them call this.
+
     Args:
         predictor: for whole images.
         images: with different stems.
@@ -85,42 +94,86 @@ def predict_files(
         result, earlier ones stay.
 
     Raises:
-        ValueError: settings by which nothing can be predicted, or an image in `out`.
+        ValueError: settings by which nothing can be predicted, an image in `out`, or processes
+            that do not share a disk.
     """
     check_out(images, out)
-    windows = {path: _count_windows(predictor, path, choice) for path in images}
     results = PredictionResults(out, class_names, about, geopackage)
-    journal = Journal(Path(out) / JOURNAL, {**predictor.depends_on(), "bands": str(choice)})
+    job = SharedPrediction(predictor, images, choice, score, results)
+    batches = {path: _count_batches(job, path) for path in images if is_main_process()}
+    depends_on = {**predictor.depends_on(), "bands": str(choice)}
     outputs = [*map(_identify, images), [about, list(class_names), score, draw, geopackage]]
+    if get_world_size() > 1:
+        said = [outputs[-1], depends_on]
+        check_shared(out, {"the images": outputs[:-1], "the settings and weights": said})
+    with main_process_first():
+        journal = Journal(out, depends_on)
     if journal.finished == json.loads(json.dumps(outputs)) and (Path(out) / RESULTS).is_file():
-        _package.info("nothing is left to do: the results are in %s", out)
+        if is_main_process():
+            _package.info("nothing is left to do: the results are in %s", out)
         return 0
-    _package.info(_summary(predictor, windows, class_names, {**about, "results": out}))
-    total = sum(windows.values())
+    if not is_main_process():
+        job.detect([], journal, lambda _: None)
+        if draw:
+            job.draw(Journal(out, depends_on))
+        return all_gather(0)[0]  # of process 0, once the results are written
+    _package.info(_summary(predictor, batches, class_names, {**about, "results": out}))
     with (
         results,
         logging_redirect_tqdm([_package]),
-        Progress(total, "window", _package) as progress,
+        Progress(sum(map(sum, batches.values())), "window", _package) as progress,
     ):
-        for path, count in windows.items():
-            start = progress.done
-            with _told("skipped", path):
-                check_name(path)
-                with open_image(path, choice=choice) as reader:
-                    told = _counted_from(start, progress)
-                    found = predictor.detect(reader, progress=told, done=journal.of_image(path))
-                    found = found.select(found.scores >= score)
-                    results.add(path, reader, found)
-                    _package.info("%s: %d objects", path.name, len(found))
-                    if draw:
-                        with _told("no picture", path):
-                            results.draw(path, reader, found)
-            progress.reach(start + count)
+        if get_world_size() > 1:
+            _detect_together(job, batches, journal, progress)
+            journal = Journal(out, depends_on)
+            if draw:
+                job.draw(journal)
+        _predict_each(job, batches, journal, draw, progress)
     _package.info("%d of %d images done, results are in %s", len(results), len(images), out)
     failed = len(images) - len(results.pictures if draw else results)
     if not failed:
         journal.finish(outputs)
-    return failed
+    return all_gather(failed)[0]
+
+
+def _detect_together(
+    job: SharedPrediction, batches: dict[Path, list[int]], journal: Journal, progress: Progress
+) -> None:
+    """Share out the batches of windows that the journal lacks; called by process 0."""
+    records = [journal.of_image(path) if batches[path] else {} for path in job.images]
+    items = [
+        (image, batch)
+        for image, path in enumerate(job.images)
+        for batch in range(len(batches[path]))
+        if batch not in records[image]
+    ]
+    left = sum(batches[job.images[image]][batch] for image, batch in items)
+    before = sum(map(sum, batches.values())) - left
+    job.detect(items, journal, lambda done: progress.reach(before + done))
+
+
+def _predict_each(
+    job: SharedPrediction,
+    batches: dict[Path, list[int]],
+    journal: Journal,
+    draw: bool,
+    progress: Progress,
+) -> None:
+    """Find what is in the images, one by one, and add it to the results, with pictures."""
+    before = 0
+    for path, counts in batches.items():
+        with _told("skipped", path):
+            check_name(path)
+            with open_image(path, choice=job.choice) as reader:
+                told = _counted_from(before, progress)
+                found = job.find(reader, journal.of_image(path), told)
+                job.results.add(path, reader, found)
+                _package.info("%s: %d objects", path.name, len(found))
+                if draw and not job.results.has_picture(path):
+                    with _told("no picture", path):
+                        job.results.draw(path, reader, found)
+        before += sum(counts)
+        progress.reach(before)
 
 
 def _without_drawings(folder: Path, images: list[Path]) -> list[Path]:
@@ -138,19 +191,19 @@ def _without_drawings(folder: Path, images: list[Path]) -> list[Path]:
     return kept
 
 
-def _count_windows(predictor: Predictor, path: Path, choice: BandChoice | None) -> int:
-    """Return how many windows an image is cut into; 0 where the file is no image."""
+def _count_batches(job: SharedPrediction, path: Path) -> list[int]:
+    """Return how many windows each batch of an image has; none where the file is no image."""
     try:
-        with open_image(path, choice=choice) as reader:
+        with open_image(path, choice=job.choice) as reader:
             size = reader.size
     except (ValueError, OSError):
-        return 0  # why is told when it is read
-    return len(predictor.windows(*size))
+        return []  # why is told when it is read
+    return job.count_per_batch(size)
 
 
 def _summary(
     predictor: Predictor,
-    windows: dict[Path, int],
+    batches: dict[Path, list[int]],
     class_names: Sequence[str],
     about: dict[str, Any],
 ) -> str:
@@ -159,7 +212,7 @@ def _summary(
     if predictor.tile:
         tile = f"{predictor.tile} pixels, overlap {predictor.overlap}"
     lines = {
-        "images": f"{len(windows)}, in {sum(windows.values())} windows",
+        "images": f"{len(batches)}, in {sum(map(sum, batches.values()))} windows",
         "tile": tile,
         "classes": f"{len(class_names)}: {', '.join(class_names)}",
         **about,

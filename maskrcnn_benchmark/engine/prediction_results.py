@@ -66,7 +66,7 @@ class PredictionResults:
         self._entries: dict[str, dict[str, Any]] = {}
         self._features: dict[bool, list[Feature]] = {True: [], False: []}  # on the earth, or not
         self.geopackage = geopackage
-        self.pictures: list[Path] = []
+        self.pictures: set[Path] = set()
 
     def __len__(self) -> int:
         """Return how many images have a result."""
@@ -96,9 +96,16 @@ class PredictionResults:
 
     def draw(self, path: Path, reader: ImageReader, detections: Detections) -> None:
         """Write an image's picture."""
-        picture = self.unfinished / f"{path.stem}{DRAWING}"
+        picture = self._picture(path)
         _write_picture(picture, reader, detections, self.class_names)
-        self.pictures.append(picture)
+        self.pictures.add(picture)
+
+    def has_picture(self, path: Path) -> bool:
+        """Say whether an image's picture was written."""
+        return self._picture(path) in self.pictures
+
+    def _picture(self, path: Path) -> Path:
+        return self.unfinished / f"{path.stem}{DRAWING}"
 
     def _write_texts(self) -> list[Path]:
         paths = write_task_files(self.unfinished, self._found, self.class_names)

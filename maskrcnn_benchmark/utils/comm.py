@@ -1,6 +1,9 @@
 """Talking among the processes of a distributed run; every function also works without one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -61,6 +64,33 @@ def all_gather(data: Any) -> list[Any]:
     if len(gathered) > 1:
         dist.all_gather_object(gathered, data, group=_patient_group())
     return gathered
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Let the others enter the block when process 0 has left it; an error there ends them too."""
+    if not is_main_process():
+        synchronize()
+    yield
+    if is_main_process():
+        synchronize()
+
+
+class SharedCounter:
+    """A number that all processes count up, each when it likes; all make theirs in one order."""
+
+    _names = count()
+
+    def __init__(self) -> None:
+        self._name, self._alone = f"maskrcnn_benchmark/{next(self._names)}", 0
+
+    def add(self, amount: int) -> int:
+        """Return the number after adding to it, which no other process can do meanwhile."""
+        if get_world_size() == 1:
+            self._alone += amount
+            return self._alone
+        # where the processes met; a private name, since rendezvous() gives no second client
+        return dist.distributed_c10d._get_default_store().add(self._name, amount)
 
 
 def reduce_dict(input_dict: dict[str, Tensor], average: bool = True) -> dict[str, Tensor]:

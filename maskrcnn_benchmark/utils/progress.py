@@ -33,7 +33,9 @@ class Progress:
             self._bar.close()
 
     def reach(self, done: int) -> None:
-        """Say how many units are done by now."""
+        """Say how many units are done by now; what has been said of more already is passed over."""
+        if done < self.done:
+            return
         step, self.done = done - self.done, done
         if self._bar is not None:
             self._bar.update(step)
