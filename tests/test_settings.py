@@ -99,7 +99,7 @@ def test_bad_files_are_told(config_file, text, told):
         ("INPUT.PIXEL_MEAN", "[1.0, 1.0]", "3 entries, each a finite number"),
         ("INPUT.MIN_SIZE_TRAIN", "()", "at least 1, each a whole number"),
         ("INPUT.MIN_SIZE_TRAIN", "('large',)", "at least 1, got .'large'"),
-        ("SOLVER.STEPS", "(3.5,)", "entries, each a whole number of at least 0, got"),
+        ("SOLVER.STEPS", "(3.5,)", "any number of entries, each a whole number of at least 0, got"),
         ("MODEL.RESNETS.STAGE_WITH_DCN", "(True,)", "4 entries, each one of False, True"),
         ("MODEL.RESNETS.STEM_FUNC", "Stem", "one of StemWithFixedBatchNorm, StemWithGN"),
         ("MODEL.GROUP_NORM.NUM_GROUPS", "0", "-1 or a whole number of at least 1, got 0"),

@@ -39,7 +39,13 @@ def _one_of(*values: Any) -> Check:
 
 def _each(item: Check, count: int | None = None, least: int = 0) -> Check:
     """Check the entries of a tuple or list, and how many there are."""
-    size = f"{count} entries" if count is not None else f"at least {least}" if least else "entries"
+    size = (
+        f"{count} entries"
+        if count is not None
+        else f"at least {least}"
+        if least
+        else "any number of entries"
+    )
     return Check(
         f"{size}, each {item.text}",
         lambda values: (
