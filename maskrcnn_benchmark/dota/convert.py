@@ -1,9 +1,6 @@
 """Convert a labelled set from one label format to another."""
 
-import os
-import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +9,7 @@ from tqdm import tqdm
 from maskrcnn_benchmark.dota.classes import VERSIONS
 from maskrcnn_benchmark.dota.formats import FORMATS
 from maskrcnn_benchmark.dota.formats.labelled_image import Losses, Source
+from maskrcnn_benchmark.utils.atomic_write import written_folder
 
 NOT_FOUND = "images not found (--image-folder), only their labels are written"
 
@@ -76,20 +74,3 @@ def order_classes(found: Collection[str], stated: Iterable[str] = ()) -> list[st
     known = next((names for names in VERSIONS.values() if set(found) <= set(names)), ())
     order = list(dict.fromkeys(stated or known))
     return order + sorted(set(found) - set(order))
-
-
-@contextmanager
-def written_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder; it becomes `path` when the block ends without error, else it goes.
-
-    Args:
-        path: new, or an empty folder.
-    """
-    path = path.absolute()
-    part = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

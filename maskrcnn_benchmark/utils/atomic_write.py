@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ def written_whole(path: str | os.PathLike, durable: bool = False) -> Iterator[Pa
         `.NAME.PID.part` in the same folder (the first 60 characters of NAME).
     """
     path = Path(path)
-    part = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
+    part = _part_of(path)
     try:
         with naming(path):
             yield part
@@ -30,6 +31,23 @@ def written_whole(path: str | os.PathLike, durable: bool = False) -> Iterator[Pa
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder; it becomes `path` when the block ends without error, else it goes.
+
+    Args:
+        path: new, or an empty folder.
+    """
+    path = path.absolute()
+    part = _part_of(path)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager
@@ -54,3 +72,7 @@ def remove_parts(folder: Path) -> None:
     for path in folder.glob(".*.part"):
         if re.fullmatch(r"\..*\.\d+\.part", path.name, re.DOTALL):
             path.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
