@@ -1,4 +1,4 @@
-"""Write a trained detector into an ONNX file (maskrcnn_benchmark.commands.export)."""
+"""Write a trained detector into an .onnx or .pt2 (maskrcnn_benchmark.commands.export)."""
 
 from maskrcnn_benchmark.commands.export import main, run  # noqa: F401
 

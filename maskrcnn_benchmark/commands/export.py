@@ -2,8 +2,9 @@
 
 python tools/export.py --config-file output/config.yml --weights output/model_final.pth ship.onnx
 
-OUT.onnx runs in onnxruntime and by `tools/predict.py --weights OUT.onnx`. Suppression and selection
-are inside, and the settings, class names and the way to normalise an image are in the metadata.
+OUT.onnx runs in onnxruntime and by `tools/predict.py --weights OUT.onnx`; OUT.pt2 is torch.export's
+form of the same. Suppression and selection are inside, and the settings, class names and the way to
+normalise an image are in the metadata.
 """
 
 import argparse
@@ -20,8 +21,8 @@ from maskrcnn_benchmark.utils.processes import start_run
 
 def main() -> None:
     """Export as the command line says."""
-    parser = argparse.ArgumentParser(description="Write a trained detector into an ONNX file")
-    parser.add_argument("out", metavar="OUT", help="file that ends in .onnx")
+    parser = argparse.ArgumentParser(description="Write a trained detector into an .onnx or .pt2")
+    parser.add_argument("out", metavar="OUT", help="file that ends in .onnx or .pt2")
     parser.add_argument("--weights", required=True, metavar="FILE", help=".pth, .pkl or a URL")
     add_run_arguments(parser)
     args = parse_with_pairs(parser)

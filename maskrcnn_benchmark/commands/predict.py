@@ -64,6 +64,8 @@ def main() -> int:
         "--opts", nargs="+", default=[], metavar="KEY value", help="change settings"
     )
     args = parser.parse_args()
+    if args.weights.endswith(".pt2"):
+        parser.error("predict runs .pth, .pkl and .onnx; torch.export.load opens a .pt2 file")
     if not args.weights.endswith(".onnx"):
         if not args.config_file:
             parser.error("--config-file is needed, unless --weights is an .onnx file")

@@ -1,1 +1,1 @@
-"""Detectors as ONNX files, which run without PyTorch's model code."""
+"""Detectors as files that run without the package: ONNX, and torch.export's .pt2."""

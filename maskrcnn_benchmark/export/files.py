@@ -1,4 +1,4 @@
-"""Writing a detector into an ONNX file."""
+"""Writing a detector into a file: ONNX, or torch.export's .pt2."""
 
 import json
 import logging
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 from yacs.config import CfgNode
 
 from maskrcnn_benchmark.layers import DFConv2d
@@ -32,19 +33,21 @@ def export_detector(cfg: CfgNode, model: nn.Module, class_names: list[str], path
 
     Inputs: "image", float [1, 3, H, W], normalised as the metadata say and padded to multiples of
     their "size_divisibility"; "size", int64 [2], height and width before padding. Outputs: "boxes",
-    "scores", "labels", and "masks" or "corners", by falling score.
+    "scores", "labels", and "masks" or "corners", by falling score; a .pt2 file gives them as a
+    tuple, and its metadata name them in "outputs".
 
     Args:
         cfg: the model's settings; they become part of the metadata.
         model: a trained GeneralizedRCNN.
         class_names: of label 1, 2, …
-        path: ends in .onnx.
+        path: ends in .onnx or .pt2.
 
     Raises:
         ValueError: another ending; a model that cannot be exported, with the reason.
     """
-    if Path(path).suffix != ".onnx":
-        raise ValueError(f"expected a file that ends in .onnx, got {path}")
+    writers = {".onnx": _write_onnx, ".pt2": _write_program}
+    if Path(path).suffix not in writers:
+        raise ValueError(f"expected a file that ends in {' or '.join(writers)}, got {path}")
     detector = make_exportable(cfg, model)
     divisor = cfg.DATALOADER.SIZE_DIVISIBILITY or (32 if cfg.MODEL.RPN.USE_FPN else 16)
     metadata = make_metadata(cfg, class_names, divisor)
@@ -52,7 +55,7 @@ def export_detector(cfg: CfgNode, model: nn.Module, class_names: list[str], path
     program = _follow(detector, divisor)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as part:
-        _write_onnx(program, names, metadata, part)
+        writers[Path(path).suffix](program, names, metadata, part)
 
 
 def make_exportable(cfg: CfgNode, model: nn.Module) -> ExportableDetector:
@@ -131,3 +134,27 @@ def _write_onnx(
         )
     written.model.metadata_props[METADATA] = json.dumps(metadata)
     written.save(path)
+
+
+def _write_program(
+    program: ExportedProgram, names: list[str], metadata: dict[str, Any], path: Path
+) -> None:
+    for module in program.graph_module.modules():
+        if isinstance(module, GraphModule):
+            _drop_assertions(module)
+    extra = {METADATA: json.dumps({**metadata, "outputs": names})}
+    with open(path, "wb") as file:  # given a name, it asks for the ending
+        torch.export.save(program, file, extra_files=extra)
+
+
+def _drop_assertions(module: GraphModule) -> None:
+    """Remove what stops where a class has fewer than two boxes.
+
+    torch.export takes numbers that it does not know for 2 or more, and asserts it. The operators of
+    the graph need no such thing; tests run it with no box and with one.
+    """
+    for node in list(module.graph.nodes):
+        if node.target is torch.ops.aten._assert_scalar.default:
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
