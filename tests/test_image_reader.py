@@ -262,3 +262,31 @@ def test_tiles_that_gdal_left_out_have_no_data(tmp_path):
     with open_image(path) as reader:
         assert reader.read(WINDOWS[0])[15, 31].tolist() == [200] * 3
         assert reader.has_data(Window(0, 0, 40, 40)) and not reader.has_data(Window(40, 20, 9, 9))
+
+
+class CountingFile:
+    """A file of rasterio's that counts how often it is read."""
+
+    def __init__(self, file):
+        self.file, self.reads = file, 0
+
+    def read(self, *arguments, **options):
+        self.reads += 1
+        return self.file.read(*arguments, **options)
+
+
+@pytest.mark.parametrize(("strip_rows", "reads"), [(90, 2), (30, 6)], ids=["one strip", "three"])
+def test_fault_one_compressed_strip_was_unpacked_for_each_window(tmp_path, strip_rows, reads):
+    pixels = np.random.default_rng(2).integers(0, 256, (90, 70, 3), np.uint8)
+    path = tmp_path / "strip.tif"
+    options = {"compression": "tiff_adobe_deflate", "strip_size": 70 * 3 * strip_rows}
+    Image.fromarray(pixels).save(path, **options)
+    with open_image(path) as reader:
+        file = reader._file
+        counting = reader._file = CountingFile(file)
+        for y0 in (0, 40):  # rows of windows
+            for x0 in (0, 20, 40):
+                part = reader.read(Window(x0, y0, 30, 50))
+                assert np.array_equal(part, pixels[y0 : y0 + 50, x0 : x0 + 30, ::-1])
+        reader._file = file
+    assert counting.reads == reads

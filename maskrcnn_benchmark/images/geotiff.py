@@ -17,7 +17,13 @@ from maskrcnn_benchmark.images.bands import BandChoice, to_8_bits
 from maskrcnn_benchmark.images.georeference import GeoReference
 from maskrcnn_benchmark.images.image_io import get_max_pixels, to_bgr
 from maskrcnn_benchmark.images.image_reader import ImageReader, Window
-from maskrcnn_benchmark.images.tiff_layout import check_tiff_layout
+from maskrcnn_benchmark.images.tiff_layout import (
+    COMPRESSION,
+    STRIP_HEIGHT,
+    TILE_OFFSETS,
+    UNCOMPRESSED,
+    check_tiff_layout,
+)
 
 CACHE_MB = 256  # a row of windows of 1024 in an image 30,000 wide takes 92 MB
 SAMPLE_SIDE = 1024  # pixels of an image from which a range is taken, per side
@@ -44,6 +50,7 @@ class GeoTiffReader(ImageReader):
         import rasterio
 
         self._path, self._choice = path, choice
+        self._kept: tuple[tuple[int, int], np.ndarray] | None = None  # rows, and what is in them
         with self._reading(), warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             self._file = rasterio.open(path, driver="GTiff")
@@ -58,8 +65,13 @@ class GeoTiffReader(ImageReader):
 
     def read(self, window: Window) -> np.ndarray:
         """Read and convert what the window shows."""
+        rows, columns = _slices(window)
         with self._reading():
-            return self._to_bgr(self._file.read(self._bands, window=_slices(window)))
+            if not self._is_one_strip:
+                return self._to_bgr(self._file.read(self._bands, window=(rows, columns)))
+            if self._kept is None or self._kept[0] != rows:
+                self._kept = rows, self._file.read(self._bands, window=(rows, (0, self.size[0])))
+            return self._to_bgr(self._kept[1][:, :, slice(*columns)])
 
     def read_reduced(self, width: int, height: int) -> np.ndarray:
         """Read the whole image in a smaller size, averaged; in strips, since GDAL keeps a lot."""
@@ -118,7 +130,13 @@ class GeoTiffReader(ImageReader):
                 f"strips or tiles of {columns} x {rows} pixels, more than INPUT.MAX_PIXELS "
                 f"({get_max_pixels()}; for split, --max-pixels)"
             )
-        check_tiff_layout(_read_tags(self._path), os.path.getsize(self._path), sparse=True)
+        tags = _read_tags(self._path)
+        check_tiff_layout(tags, os.path.getsize(self._path), sparse=True)
+        # GDAL unpacks one from its head at each read, so whole rows are read, and kept for the
+        # windows beside: 4.8 s of CPU instead of 43 for 8,000 x 8,000 pixels
+        height = self.size[1]
+        is_striped = TILE_OFFSETS not in tags and tags.get(COMPRESSION) != UNCOMPRESSED
+        self._is_one_strip = is_striped and tags.get(STRIP_HEIGHT, height) >= height
 
     def _choose_bands(self) -> list[int]:
         from rasterio.enums import ColorInterp
