@@ -32,6 +32,7 @@ def folders(tmp_path):
 def test_table_and_figures(run_dota, folders):
     arguments = ("compare", folders / "a", folders / "b", "--labels", folders / "labels")
     figures = folders / "new" / "figures.json"
+    (folders / "b" / "Task1_plane.txt").write_text("P0 0.5 1 1 9 1 9 9 1 9\n")
     status, out, _ = run_dota(*arguments, "--metric", "area", "--seed", 3, "--json", figures)
     assert status == 0
     lines = out.splitlines()
@@ -39,6 +40,7 @@ def test_table_and_figures(run_dota, folders):
     # P3 is in 1 - (3/4)^4 = 68 % of the sets, from 0 to 3 times in 95 % of them
     assert lines[1].split()[4:] == ["-0.7500", "…", "+0.0000", "noise"]
     assert "4 images; 1000 sets of them drawn with seed 3" in out and "too narrow" in out
+    assert "Without objects, and so not in the mean: plane\n" in out
     written = json.loads(figures.read_text())
     assert written["classes"]["ship"] == written["mAP"]
     assert written["mAP"] == {"a": 1.0, "b": 0.75, "low": -0.75, "high": 0.0, "verdict": "noise"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.benchmarks.memory import LiveTensors
-from maskrcnn_benchmark.structures import overlapping_boxes
+from maskrcnn_benchmark.structures import overlapping_boxes, suppression
 from maskrcnn_benchmark.structures.oriented_boxes import oriented_nms
 from maskrcnn_benchmark.structures.overlapping_boxes import overlapping_pairs
 from maskrcnn_benchmark.structures.suppression import suppress
@@ -70,6 +70,8 @@ def test_memory_does_not_grow_with_the_square():
     scores, tiles = torch.linspace(1, 0, 4000).double(), torch.arange(4000) // 2000
     with LiveTensors() as live:
         assert oriented_nms(corners, scores, 0.1).tolist() == [0]
+        each = torch.arange(4000)  # too many pairs for one step, which is given up
+        assert oriented_nms(corners, scores, 0.1, sources=each).tolist() == [0]
     assert live.peak < 120e6
     # the first tile's are the better ones: all of them stay
     kept = oriented_nms(corners[::20], scores[::20], 0.1, sources=tiles[::20])
@@ -100,6 +102,29 @@ def test_chains_of_duplicates(sources, groups, expected):
         *(None if given is None else torch.tensor(given) for given in (groups, sources)),
     )
     assert kept.tolist() == expected
+
+
+@pytest.mark.parametrize("few", [0, 2, 100])  # pairs per box of a step that is not given up
+@pytest.mark.parametrize("tiles", [1, 4, 300])
+def test_steps_of_any_size_keep_what_a_plain_loop_keeps(monkeypatch, few, tiles):
+    monkeypatch.setattr(suppression, "_BLOCK", 16)
+    monkeypatch.setattr(suppression, "_FEW_PAIRS", few)
+    edges = boxes(300, 5, 90, 40)
+    sources = torch.randint(tiles, (300,), generator=torch.Generator().manual_seed(0))
+
+    def far_in(first, second):
+        """By more than 8 columns and 8 rows."""
+        low = torch.maximum(edges[first, :2], edges[second, :2])
+        shared = torch.minimum(edges[first, 2:], edges[second, 2:]) - low
+        return (shared > 8).all(dim=1)
+
+    kept: list[int] = []
+    for box in range(300):
+        others = torch.tensor([k for k in kept if sources[k] != sources[box]], dtype=torch.int64)
+        if not far_in(others, torch.full_like(others, box)).any():
+            kept.append(box)
+    assert suppress(edges, far_in, sources=sources).tolist() == kept
+    assert (len(kept) == 300) == (tiles == 1)
 
 
 def crowd(count: int, side: float) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from maskrcnn_benchmark.structures.overlapping_boxes import overlapping_pairs
 
 _BLOCK = 2048  # boxes that are decided in one step: at most 2048 * 2047 / 2 pairs, 34 MB
+_FEW_PAIRS = 4  # per box: with no more than these, more boxes are decided in one step
 
 
 def suppress(
@@ -49,15 +50,31 @@ def suppress(
             where = where[is_duplicate(first[where], second[where])]
             yield rows[where], columns[where]
 
+    def pairs_among(block: Tensor) -> Tensor | None:
+        """Return the places (2, P) of pairs in a block; None where they are too many for it."""
+        parts, count = [block.new_empty(2, 0)], 0
+        for pair in dropping(block, block):
+            parts.append(torch.stack(pair))
+            count += parts[-1].shape[1]
+            if len(block) > _BLOCK and count > _FEW_PAIRS * len(block):
+                return None
+        return torch.cat(parts, dim=1)
+
     boxes = torch.arange(len(edges), device=edges.device)
     kept = boxes[:0]
-    for block in boxes.split(_BLOCK):
+    # Sources have suppressed their own repetitions: most often all fits into one step.
+    size = _BLOCK if sources is None else len(boxes)
+    while len(boxes):
+        block = boxes[:size]
         dropped = torch.zeros(len(block), dtype=torch.bool, device=block.device)
         for _, columns in dropping(kept, block):
             dropped[columns] = True
         block = block[~dropped]
-        among = [torch.stack(pair) for pair in dropping(block, block)]
-        pairs = torch.cat([block.new_empty(2, 0), *among], dim=1)
+        pairs = pairs_among(block)
+        if pairs is None:
+            size = max(size // 4, _BLOCK)
+            continue
+        boxes = boxes[size:]
         chosen = _greedy(len(block), pairs.cpu().numpy())
         kept = torch.cat([kept, block[torch.from_numpy(chosen).to(block.device)]])
     return kept

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from maskrcnn_benchmark.dota.average_precision import METRICS, format_ap, read_folders
+from maskrcnn_benchmark.dota.classes import in_order
 from maskrcnn_benchmark.dota.comparison import FEW_IMAGES, Difference, compare
 from maskrcnn_benchmark.dota.overlaps import find_overlaps
 from maskrcnn_benchmark.dota.submission import task_of
@@ -49,6 +50,9 @@ def run(args: argparse.Namespace) -> None:
         tables.append(find_overlaps(labels, results, task))
     compared = compare(*tables, args.iou, args.metric, args.resamples, args.seed)
     print(_format(compared))
+    nothing = in_order({name for table in tables for name in table.class_names} - set(compared))
+    if nothing:
+        print(f"Without objects, and so not in the mean: {', '.join(nothing)}")
     print(
         f"Task {task}, {args.metric} @{args.iou:g}. {len(labels)} images; {args.resamples} sets of "
         f"them drawn with seed {args.seed}."
