@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from types import FrameType
 
@@ -27,8 +27,9 @@ class StopRequest:
             return
         self.requested = True
         self._restore()
-        # not print: the signal may have come in the middle of one
-        os.write(2, b"\nstopping after this iteration; once more to stop at once\n")
+        with suppress(OSError):  # Ctrl-C also ends a tee behind the program: nobody reads it then
+            # not print: the signal may have come in the middle of one
+            os.write(2, b"\nstopping after this iteration; once more to stop at once\n")
 
     def _restore(self) -> None:
         for signum, handler in self._previous.items():

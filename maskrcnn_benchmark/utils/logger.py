@@ -7,6 +7,15 @@ import sys
 _FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
+class _Console(logging.StreamHandler):
+    """The console, which may be a pipe that nobody reads any more: the file has the lines, too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Tell of an error in writing a line, unless its reader is gone."""
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
 def setup_logger(
     name: str, save_dir: str | None, distributed_rank: int, filename: str = "log.txt"
 ) -> logging.Logger:
@@ -25,7 +34,7 @@ def setup_logger(
     for handler in [h for h in logger.handlers if getattr(h, "from_setup_logger", False)]:
         logger.removeHandler(handler)
         handler.close()
-    _add_handler(logger, logging.StreamHandler(sys.stdout), "console")
+    _add_handler(logger, _Console(sys.stdout), "console")
     if save_dir:
         os.makedirs(save_dir, exist_ok=True)
         path = os.path.abspath(os.path.join(save_dir, filename))
