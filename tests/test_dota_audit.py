@@ -119,6 +119,15 @@ def test_images_of_a_size_of_their_own_are_not_decoded(run_dota, tmp_path):
     assert status == 0 and "nothing that will hurt" in out
 
 
+def test_fault_different_images_of_one_name_were_said_to_hurt(run_dota, tmp_path):
+    """Drawn scenes of two seeds have the same names."""
+    for folder, width in (("a", 100), ("b", 99)):
+        make_dota_folder(tmp_path / folder, {"T0000": (width, 80, [])})
+    folders = (tmp_path / "a", tmp_path / "b")
+    status, out, _ = run_dota("audit", *folders, "--config-file", CONFIG, *OPTIONS)
+    assert status == 0 and "1 names stand in two sets, for different images" in out
+
+
 @pytest.mark.parametrize("straddle", [0, 7, -1])
 @pytest.mark.parametrize("size", [(101, 75), (64, 60)])
 def test_best_anchor_against_all_anchors(size, straddle):

@@ -70,11 +70,21 @@ def test_what_every_image_shows_is_no_noise():
     worse = [row for row in rows if row[1] != "ship"]
     tables = [find_overlaps(labels, class_results(part), 1) for part in (rows, worse)]
     compared = compare(*tables, 0.5, "area", resamples=50, seed=0)
-    assert compared["ship"] == Difference(1.0, 0.0, -1.0, -1.0)
+    assert compared["ship"] == Difference(1.0, 0.0, -1.0, -1.0, images=6)
     assert compared["ship"].verdict == "A is better"
     assert compare(*tables[::-1], 0.5, "area", 50, 0)["ship"].verdict == "B is better"
-    assert compared["plane"] == Difference(1.0, 1.0, 0.0, 0.0)
+    assert compared["plane"] == Difference(1.0, 1.0, 0.0, 0.0, images=2)
     assert compared["plane"].verdict == "noise"
+
+
+def test_fault_a_class_of_four_images_was_said_to_be_better():
+    labels, rows = scenes(np.random.default_rng(1), blur=0.0, found=1)
+    kept = dict(list(labels.items())[:4])
+    rows = [row for row in rows if row[0] in kept]
+    worse = [row for row in rows if row[1] != "ship"]
+    tables = [find_overlaps(kept, class_results(part), 1) for part in (rows, worse)]
+    ship = compare(*tables, 0.5, "area", resamples=50, seed=0)["ship"]
+    assert (ship.images, ship.low, ship.high, ship.verdict) == (4, -1.0, -1.0, "too few images")
 
 
 def test_one_image_that_differs_is_noise():
@@ -93,7 +103,7 @@ def test_classes_without_objects_have_no_figures():
     assert list(compare(table, table, 0.5, "voc07", 5, 0)) == ["plane", "ship", "mAP"]
     empty = find_overlaps({"P0": []}, class_results([("P0", "car", 0.9, rows[0][3])]), 1)
     difference = compare(empty, empty, 0.5, "voc07", 5, 0)["mAP"]
-    assert difference == Difference(None, None, None, None)
+    assert difference == Difference(None, None, None, None, images=1)
     assert difference.verdict == "not known"
 
 

@@ -296,6 +296,12 @@ def test_other_classes_are_left_out_where_the_config_says_so(crowd, caplog):
         assert [item.name for item in samples.read_truth("A")] == ["ship", "plane"]
     assert caplog.text.count("4 objects are left out, since DOTA.CLASSES does not list") == 1
     assert "submarine 3, buoy 1" in caplog.text
+    assert "no object is labelled" not in caplog.text
+
+
+def test_fault_a_mistyped_class_was_trained_without_objects(crowd, caplog):
+    D.DotaDataset(str(crowd), ("ships", "plane"), ignore_other_classes=True)
+    assert "ship 1; no object is labelled ships" in caplog.text
 
 
 def test_an_image_of_other_classes_only_is_background(crowd):

@@ -610,6 +610,8 @@ def test_an_image_without_any_data_has_no_detections(tmp_path):
     assert predict(make_predictor(model), [tmp_path / "empty.tif"], tmp_path / "out") == 0
     found = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]["empty"]
     assert found["detections"] == [] and not model.seen
+    collection = json.loads((tmp_path / "out" / "detections.geojson").read_text())
+    assert collection == {"type": "FeatureCollection", "features": []}
     assert found["crs"] == "EPSG:32633" and found["transform"] == [2, 0, 9, 0, -2, 7]
 
 

@@ -16,6 +16,7 @@ from maskrcnn_benchmark.dota.overlaps import Overlaps, assign
 
 LEVEL = 0.95
 FEW_IMAGES = 30
+LEAST_IMAGES = 5  # with objects of a class: of fewer, drawn sets say nothing
 BLOCK = 2**22  # detections times drawn sets that are computed with at once
 
 
@@ -26,20 +27,24 @@ class Difference:
     Attributes:
         a, b: the figure of either result.
         low, high: the interval of b - a.
+        images: how many have objects of the class; of the mean: all.
     """
 
     a: float | None
     b: float | None
     low: float | None
     high: float | None
+    images: int
 
     @property
     def verdict(self) -> str:
-        """Say "A is better", "B is better", or "noise" where the interval has 0 in it."""
+        """Say "A is better", "B is better", "too few images", or "noise": the interval has 0."""
         if self.low is None or self.high is None:
             return "not known"
         if self.low <= 0 <= self.high:
             return "noise"
+        if self.images < LEAST_IMAGES:
+            return "too few images"
         return "B is better" if self.low > 0 else "A is better"
 
 
@@ -73,22 +78,31 @@ def compare(
         dict(zip(table.class_names, _resampled(table, counts, iou, metric), strict=True))
         for table in (table_a, table_b)
     )
-    compared = {name: _difference(of_a[name], of_b[name]) for name in names}
+    compared = {
+        name: _difference(of_a[name], of_b[name], _count_images(table_a, name)) for name in names
+    }
     nothing = np.full((1, resamples + 1), np.nan)
     mean_a, mean_b = (
         _mean(np.concatenate([nothing, *(values[name][None] for name in names)]))
         for values in (of_a, of_b)
     )
-    return compared | {"mAP": _difference(mean_a, mean_b)}
+    return compared | {"mAP": _difference(mean_a, mean_b, images)}
 
 
-def _difference(a: np.ndarray, b: np.ndarray) -> Difference:
+def _count_images(table: Overlaps, class_name: str) -> int:
+    """Count the images that have objects of a class to find."""
+    own = table.object_class == table.class_names.index(class_name)
+    return len(np.unique(table.object_image[own & ~table.difficult]))
+
+
+def _difference(a: np.ndarray, b: np.ndarray, images: int) -> Difference:
     """Summarize a figure of all images (first) and of the drawn sets, (R + 1,) each."""
     tail = (1 - LEVEL) / 2
     change = (b - a)[1:]
     change = change[~np.isnan(change)]
     low, high = np.quantile(change, [tail, 1 - tail]) if len(change) else (np.nan, np.nan)
-    return Difference(*(None if np.isnan(v) else float(v) for v in (a[0], b[0], low, high)))
+    of_a, of_b, low, high = (None if np.isnan(v) else float(v) for v in (a[0], b[0], low, high))
+    return Difference(of_a, of_b, low, high, images)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -64,7 +64,7 @@ class PredictionResults:
         self.about = {**about, "classes": {name: class_to_file_part(name) for name in class_names}}
         self._found: dict[str, Detections] = {}
         self._entries: dict[str, dict[str, Any]] = {}
-        self._features: dict[bool, list[Feature]] = {True: [], False: []}  # on the earth, or not
+        self._features: dict[bool, list[Feature]] = {}  # on the earth, or not
         self.geopackage = geopackage
         self.pictures: set[Path] = set()
 
@@ -90,9 +90,8 @@ class PredictionResults:
         """Take what was found in an image."""
         self._entries[path.stem] = _entry(path, reader, detections, self.class_names)
         self._found[path.stem] = detections
-        self._features[reader.georeference is not None] += to_features(
-            path.stem, reader.georeference, detections, self.class_names
-        )
+        features = to_features(path.stem, reader.georeference, detections, self.class_names)
+        self._features.setdefault(reader.georeference is not None, []).extend(features)
 
     def draw(self, path: Path, reader: ImageReader, detections: Detections) -> None:
         """Write an image's picture."""
@@ -115,18 +114,23 @@ class PredictionResults:
         return paths + self._write_features()
 
     def _write_features(self) -> list[Path]:
-        """Write GeoJSON, in degrees and in pixels, of what there is of both; and the GeoPackage."""
+        """Write GeoJSON, of images on the earth and of others; and the GeoPackage."""
         names = {True: FEATURES, False: f"{FEATURES}_pixels"}
-        layers = {names[kind]: found for kind, found in self._features.items() if found}
+        layers = {names[kind]: found for kind, found in self._features.items()}
         paths = [self.unfinished / f"{name}.geojson" for name in layers]
         for path, features in zip(paths, layers.values(), strict=True):
             write_geojson(path, features)
+        layers = {name: found for name, found in layers.items() if found}
         if self.geopackage and layers:
             paths.append(self.unfinished / f"{FEATURES}.gpkg")
             write_geopackage(paths[-1], layers)
+        elif self.geopackage:
+            _package.warning("no GeoPackage: nothing was found")
         return paths
 
     def _replace_earlier(self, texts: Sequence[Path]) -> None:
+        for name in (f"{FEATURES}.geojson", f"{FEATURES}_pixels.geojson", f"{FEATURES}.gpkg"):
+            (self.folder / name).unlink(missing_ok=True)  # there may be no such images any more
         for path in texts:
             os.replace(path, self.folder / path.name)
         for path in tuple(self.pictures):

@@ -75,7 +75,7 @@ def _open(path: str):
         import onnxruntime
     except ImportError as error:
         raise ImportError(
-            f"{path} needs onnxruntime: pip install onnxruntime, or pip install '.[onnx]'"
+            f"{path} needs onnxruntime: pip install onnxruntime, or pip install -e '.[onnx]'"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

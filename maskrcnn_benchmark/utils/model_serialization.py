@@ -62,7 +62,7 @@ def align_and_update_state_dicts(
         logger.warning(
             "%d entries left out because their shapes differ (file -> model): %s",
             len(misfits),
-            ", ".join(misfits),
+            _summary(misfits),
         )
     logger.info(
         "%d of the model's %d entries loaded; not in the file: %s; in the file only: %s",

@@ -155,13 +155,14 @@ class DotaDataset(Dataset):
 
     def _load(self, tile: int, overlap: int) -> None:
         """Make the samples, and tell what of the labels does not fit the images."""
-        outside_counts, others = {}, Counter[str]()
+        outside_counts, own, others = {}, set[str](), Counter[str]()
         for name, path in self.files.images.items():
             objects = []
             if self.has_labels:
                 if name not in self.files.label_files:
                     continue
                 objects, other = self._read_labels(self.files.label_files[name])
+                own.update(item.name for item in objects)
                 others.update(other)
             width, height = read_image_size(path)
             outside_counts[name] = int(outside(stack_corners(objects), width, height).sum())
@@ -171,6 +172,9 @@ class DotaDataset(Dataset):
         report_outside(self.folder, outside_counts, _tell)
         if others:
             named = ", ".join(f"{name} {count}" for name, count in others.most_common())
+            absent = [name for name in self.class_names if name not in own]
+            if absent:
+                named += f"; no object is labelled {', '.join(absent)}"
             _tell(
                 f"{self.folder}: {sum(others.values())} objects are left out, since DOTA.CLASSES "
                 f"does not list their classes (DOTA.IGNORE_OTHER_CLASSES): {named}"
