@@ -47,7 +47,7 @@ def test_weights_from_elsewhere_start_at_the_beginning(tmp_path, caplog):
     weights = str(tmp_path / "old" / "model_final.pth")
     with caplog.at_level(logging.INFO):
         assert checkpointer.load(weights) == {}
-    assert f"Starting at iteration 0 from the weights of {weights}" in caplog.text
+    assert f"Starting from the weights of {weights}" in caplog.text
     assert not checkpointer.resumed and same(model, tuned)
     assert scheduler.last_epoch == 0 and not optimizer.state
 

@@ -134,6 +134,9 @@ def test_absent_files(tmp_path):
         read_task_file(tmp_path / "Task2_ship.txt", 2)
     with pytest.raises(FileNotFoundError, match="Task1_<class>.txt, found none"):
         read_task_folder(tmp_path, 1)
+    (tmp_path / "Task2_ship.txt").write_text("")
+    with pytest.raises(FileNotFoundError, match=r"Task1_<class>.txt, found only Task2_\*.txt"):
+        read_task_folder(tmp_path, 1)
     with pytest.raises(FileNotFoundError, match="Task1"):
         zip_task_files(tmp_path, tmp_path / "a.zip", 1)
     with pytest.raises(ValueError, match="task must be 1"):

@@ -52,6 +52,7 @@ def test_an_empty_file_leaves_the_defaults(tmp_path):
         (["solver.base_lr", "0.1"], r"did you mean SOLVER\.BASE_LR\?"),
         (["XYZ", "0.1"], r"there is no setting XYZ$"),
         (["SOLVER.MAX_ITER"], "pairs KEY value"),
+        (["OUTPUT_DIR", "o", "SOLVER.BASE_LR=0.1"], "write SOLVER.BASE_LR 0.1, without ="),
         (["SOLVER.MAX_ITER", "many"], r"SOLVER\.MAX_ITER takes a value such as 40000, got 'many'"),
         (["DATASETS.TRAIN", "('x')"], r"DATASETS\.TRAIN takes a tuple, got 'x': write \('x',\)"),
         (["INPUT.MIN_SIZE_TRAIN", "640"], r"takes a tuple, got 640: write \(640,\)"),

@@ -1,6 +1,7 @@
 """Settings from a config file and the command line, over the defaults."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _read_opts(opts: Sequence[str]) -> dict[str, Any]:
     if len(opts) % 2:
-        raise ValueError(f"expected pairs KEY value, got {' '.join(opts)}")
+        joined = next((part for part in opts if re.match(r"[A-Z][A-Z0-9_.]*=", part)), "")
+        advice = f": write {joined.replace('=', ' ', 1)}, without =" if joined else ""
+        raise ValueError(f"expected pairs KEY value, got {' '.join(opts)}{advice}")
     return dict(zip(opts[::2], opts[1::2], strict=True))
 
 

@@ -130,7 +130,11 @@ def read_task_folder(folder: str | Path, task: int) -> dict[str, ClassResults]:
     prefix = f"Task{_check_task(task)}_"
     paths = sorted(Path(folder).glob(f"{prefix}*.txt"))
     if not paths:
-        raise FileNotFoundError(f"{folder}: expected result files {prefix}<class>.txt, found none")
+        other = f"Task{3 - task}_"
+        found = f"only {other}*.txt" if any(Path(folder).glob(f"{other}*.txt")) else "none"
+        raise FileNotFoundError(
+            f"{folder}: expected result files {prefix}<class>.txt, found {found}"
+        )
     return {read_name(path.stem[len(prefix) :]): read_task_file(path, task) for path in paths}
 
 

@@ -104,7 +104,7 @@ class Checkpointer:
         if not f:
             self.logger.info("No weights given and no checkpoint to resume: initial weights")
             return {}
-        self.logger.info("Starting at iteration 0 from the weights of %s", f)
+        self.logger.info("Starting from the weights of %s", f)
         checkpoint = self._load_file(f)
         with _named(f):
             self._load_model(_averaged(checkpoint))
