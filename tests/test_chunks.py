@@ -137,7 +137,7 @@ needs_linux = pytest.mark.skipif(
 @pytest.mark.slow
 def test_fault_the_mask_head_held_all_detections():
     # 4 * (3 * 64 * 14 * 14 + 4 * 81 * 28 * 28) bytes are 1.1 MB each
-    assert _peak_mb("mask", 64, 500) < 300
+    assert _peak_mb("mask", 64, 2000) < 300
 
 
 @needs_linux

@@ -24,10 +24,10 @@ from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils.precision import autocast
 
 CPU = torch.device("cpu")
+SMALL = 2**21  # numbers in a made result
 STEPS = 2  # the optimizer makes the momentum at the end of the first
-HALF = (torch.float16, torch.bfloat16)
-# many CPUs take minutes for these in half precision
-SLOW_IN_HALF = (
+# not computed: the sizes of their results count, and the weights are random anyway
+COSTLY = (
     torch.ops.aten.convolution.default,
     torch.ops.aten.convolution_backward.default,
     torch.ops.aten.addmm.default,
@@ -37,6 +37,8 @@ SLOW_IN_HALF = (
 
 class LiveTensors(TorchDispatchMode):
     """Count the bytes of all tensors that are held, each storage once.
+
+    Convolutions and matrix products are not computed, only their results' sizes.
 
     Attributes:
         held: bytes now.
@@ -49,12 +51,8 @@ class LiveTensors(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        half = [x.dtype for x in tree_leaves(args) if torch.is_tensor(x) and x.dtype in HALF]
-        if half and func in SLOW_IN_HALF:
-            result = func(*_cast(args, torch.float32), **(kwargs or {}))
-            result = _cast(result, half[0])
-        else:
-            result = func(*args, **(kwargs or {}))
+        make = _make_up(func) if func in COSTLY else func
+        result = make(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 self.add(leaf)
@@ -74,9 +72,24 @@ class LiveTensors(TorchDispatchMode):
         self.held -= size
 
 
-def _cast(values: Any, dtype: torch.dtype) -> Any:
-    """Return values with all tensors in them as another type."""
-    return tree_map_only(torch.Tensor, lambda tensor: tensor.to(dtype), values)
+def _make_up(func: Callable) -> Callable:
+    """Return a function that makes results of an operator's sizes without computing them.
+
+    Small ones are random, so that scores differ; large ones are zero, which takes less time.
+    """
+
+    def on_meta(tensor: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(tensor, device="meta")
+
+    def make(tensor: torch.Tensor) -> torch.Tensor:
+        made = torch.empty_like(tensor, device=CPU)
+        return made.normal_(std=0.01) if made.numel() < SMALL else made.zero_()
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        sizes = func(*tree_map_only(torch.Tensor, on_meta, args), **kwargs)
+        return tree_map_only(torch.Tensor, make, sizes)
+
+    return run
 
 
 def memory_table(cfg, objects: int) -> Iterator[str]:

@@ -1,0 +1,95 @@
+"""An exported detector beside its model on tiles of photographs, as tools/predict.py runs them."""
+
+import numpy as np
+import pytest
+import torch
+from launching import ROOT
+from test_export import CLASSES, KINDS
+from tiny_models import make_cfg
+
+from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.engine.predictor import Predictor
+from maskrcnn_benchmark.export.files import export_detector
+from maskrcnn_benchmark.export.onnx_detector import OnnxDetector
+from maskrcnn_benchmark.images.image_io import read_image, read_image_size
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+
+DATA = ROOT.parent / "shared" / "data"
+BODY = DATA / "weights" / "R-50-half-c2.pkl"
+
+
+def real_tiles():
+    """Yield tiles of 400 pixels from the middle of 10 airports and of 10 of DOTA's images."""
+    for folder in ("airplanes/val", "dota"):
+        paths = sorted((DATA / folder / "images").iterdir())
+        for path in paths[:10]:
+            width, height = read_image_size(path)
+            x0, y0 = (width - 400) // 2, (height - 400) // 2
+            yield read_image(path)[y0 : y0 + 400, x0 : x0 + 400]
+
+
+def made_tiles():
+    """Yield two tiles of smooth blotches."""
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        coarse = rng.integers(0, 256, (12, 15, 3), dtype=np.uint8)
+        yield np.kron(coarse, np.ones((10, 10, 1), np.uint8))
+
+
+def largest_difference(found: BoxList, expected: BoxList) -> tuple[float, float]:
+    """Return the largest difference of corners of boxes, pixels, and of scores, of partners.
+
+    Equal scores have no order: the partners are the nearest boxes of the same class.
+    """
+    assert len(found) == len(expected)
+    distance = torch.cdist(found.bbox, expected.bbox, p=torch.inf)
+    distance[found.get_field("labels")[:, None] != expected.get_field("labels")] = torch.inf
+    nearest, partner = distance.min(dim=1)
+    assert len(partner.unique()) == len(found)
+    scores = found.get_field("scores") - expected.get_field("scores")[partner]
+    return float(nearest.max()), float(scores.abs().max())
+
+
+def airplane_detector():
+    """Return settings and a detector with a trained body and heads of random numbers.
+
+    These are enlarged: scores that all but equal each other would change their order by roundings,
+    and with it what is suppressed.
+    """
+    options = ["MODEL.ROI_BOX_HEAD.NUM_CLASSES", "2", "MODEL.ROI_HEADS.SCORE_THRESH", "0.3"]
+    options += ["MODEL.ROI_HEADS.DETECTIONS_PER_IMG", "0"]
+    cfg = load_config("configs/dota/airplanes_cpu.yaml", options)
+    torch.manual_seed(1)
+    model = build_detection_model(cfg)
+    DetectronCheckpointer(cfg, model).load(str(BODY), use_latest=False)
+    for layer in (model.rpn.head.cls_logits, model.roi_heads.box.predictor.cls_score):
+        layer.weight.data *= 30
+    return cfg, model
+
+
+def narrow_detector():
+    torch.manual_seed(0)
+    sizes = ["INPUT.MIN_SIZE_TEST", 120, "INPUT.MAX_SIZE_TEST", 150]
+    cfg = make_cfg(*KINDS["faster"], *sizes)
+    return cfg, build_detection_model(cfg)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["real", "made"])
+def test_onnxruntime_finds_what_pytorch_finds(kind, tmp_path):
+    pytest.importorskip("onnxruntime")
+    if kind == "real" and not DATA.is_dir():
+        pytest.skip("there is no ../shared/data")
+    tiles = list(real_tiles() if kind == "real" else made_tiles())
+    cfg, model = airplane_detector() if kind == "real" else narrow_detector()
+    assert len(tiles) == (20 if kind == "real" else 2)
+    export_detector(cfg, model, CLASSES, str(tmp_path / "detector.onnx"))
+    detector = OnnxDetector(str(tmp_path / "detector.onnx"))
+    expected = list(Predictor(cfg, model).predict_many(tiles))
+    found = list(Predictor(detector.cfg, detector).predict_many(tiles))
+    for boxes, wanted in zip(found, expected, strict=True):
+        pixels, score = largest_difference(boxes, wanted)
+        assert pixels < 0.1 and score < 1e-3
+    assert min(map(len, expected)) > 0 and sum(map(len, expected)) > 10 * len(tiles)
