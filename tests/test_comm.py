@@ -24,7 +24,7 @@ def _work(rank: int, folder: str) -> None:
     Path(folder, f"started{rank}").touch()
     while len(list(Path(folder).glob("started*"))) < 2:
         time.sleep(0.01)
-    timeout = timedelta(seconds=1.5)  # NCCL's 10 minutes in small
+    timeout = timedelta(seconds=6)  # NCCL's 10 minutes in small; a busy machine needs some
     dist.init_process_group(
         "gloo", f"file://{folder}/meet", rank=rank, world_size=2, timeout=timeout
     )
@@ -37,7 +37,7 @@ def _work(rank: int, folder: str) -> None:
     total = comm.reduce_dict(losses, average=False)
     for wait_for_the_other in (comm.synchronize, lambda: comm.all_gather(rank)):
         if rank == 0:  # evaluates
-            time.sleep(2.2)
+            time.sleep(7)
         wait_for_the_other()
     result = {
         "world": comm.get_world_size(),
