@@ -109,7 +109,7 @@ def test_a_buffer_that_a_camera_fills_again_is_read_in_time():
 
     plain = make_predictor(BlobModel(), **UNCUT)
     augmented = make_predictor(BlobModel(), **UNCUT)
-    augmented.bbox_aug = lambda _, pictures, __: plain._run_model(map(plain._prepare, pictures))
+    augmented.bbox_aug = lambda _, pictures, __: plain._run_model(pictures)
     for predictor in (plain, augmented):
         found = list(predictor.predict_many(frames()))
         expected = [predictor.predict(image) for image in scenes]

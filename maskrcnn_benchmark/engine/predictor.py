@@ -1,6 +1,6 @@
 """Detection on images of any size: in overlapping windows, whose detections are merged.
 
-Windows are read and made ready for the model by a thread, one batch ahead of the model's work.
+Windows are read by a thread, one batch ahead of the model's work.
 """
 
 import hashlib
@@ -45,14 +45,14 @@ class _Piece:
         number: the window's place in the grid, by which detections are merged.
         window: in the image.
         image_size: (width, height), pixels.
-        picture: what the model takes; None: the window has no data.
+        picture: pixels (H, W, 3); None: the window has no data.
         is_last: whether no other window of the image follows.
     """
 
     number: int
     window: Window
     image_size: tuple[int, int]
-    picture: Any
+    picture: np.ndarray | None
     is_last: bool
 
 
@@ -227,12 +227,9 @@ class Predictor:
     def _read(self, reader: ImageReader, places: list[tuple[int, Window]]) -> Iterator[_Piece]:
         """Read windows of an image, one after the other."""
         for number, window in places:
-            picture = self._prepare(reader.read(window)) if reader.has_data(window) else None
+            # pixels only: float tensors that one thread makes and another frees split the memory
+            picture = reader.read(window).copy() if reader.has_data(window) else None
             yield _Piece(number, window, reader.size, picture, number == places[-1][0])
-
-    def _prepare(self, pixels: np.ndarray) -> torch.Tensor | np.ndarray:
-        """Return what the model takes for pixels (H, W, 3), which may change afterwards."""
-        return pixels.copy() if self.bbox_aug else self.transforms(pixels)[0]
 
     def _detect(self, pieces: Sequence[_Piece]) -> list[Detections]:
         """Return what is found in each piece, in its image's pixels."""
@@ -245,12 +242,13 @@ class Predictor:
         return [found.get(id(piece), Detections.empty()) for piece in pieces]
 
     @torch.no_grad()
-    def _run_model(self, pictures: Sequence[Any]) -> list[BoxList]:
+    def _run_model(self, pictures: Sequence[np.ndarray]) -> list[BoxList]:
         """Return what the model finds in each of some pictures."""
         with autocast(self.dtype, self.device):
             if self.bbox_aug:
                 return self.bbox_aug(self.model, pictures, self.device)
-            batch = to_image_list(list(pictures), self.size_divisible).to(self.device)
+            tensors = [self.transforms(picture)[0] for picture in pictures]
+            batch = to_image_list(tensors, self.size_divisible).to(self.device)
             return self.model(batch)
 
     def _merge(self, found: dict[int, Detections]) -> Detections:
