@@ -59,7 +59,7 @@ def test_a_choice_of_images(run_dota, folders):
 def test_troubles_are_one_line(run_dota, folders):
     arguments = ("compare", folders / "a", folders / "b", "--labels", folders / "labels")
     for more, message in (
-        (("--task", 2), "Task2_<class>.txt, found none"),
+        (("--task", 2), "Task2_<class>.txt, found only Task1_"),
         (("--resamples", 0), "at least 1 image and 1 resample"),
         (("--iou", 0.05), "the IoU threshold must be from 0.1"),
     ):
