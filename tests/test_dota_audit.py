@@ -125,7 +125,7 @@ def test_fault_different_images_of_one_name_were_said_to_hurt(run_dota, tmp_path
         make_dota_folder(tmp_path / folder, {"T0000": (width, 80, [])})
     folders = (tmp_path / "a", tmp_path / "b")
     status, out, _ = run_dota("audit", *folders, "--config-file", CONFIG, *OPTIONS)
-    assert status == 0 and "1 names stand in two sets, for different images" in out
+    assert status == 0 and "names that two sets use for different images: 1" in out
 
 
 @pytest.mark.parametrize("straddle", [0, 7, -1])

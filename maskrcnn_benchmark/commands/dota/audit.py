@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if finding.count:
         findings.append(("all", finding))
     if named := len(shared) - finding.count:
-        print(f"\n{named} names stand in two sets, for different images")
+        print(f"\nnames that two sets use for different images: {named}")
     print("\nWhat will hurt:" if findings else "\nFound nothing that will hurt.")
     for title, finding in findings:
         print(f"  {title}: {finding.describe()}")
