@@ -1,10 +1,11 @@
-"""MODEL.CHECKPOINT_BODY and MODEL.CHANNELS_LAST: the same model, kept or laid out otherwise."""
+"""MODEL.CHECKPOINT_BODY, CHANNELS_LAST and FOLD_BATCH_NORM: the same model, computed otherwise."""
 
 import pytest
 import torch
 from tiny_models import made_batch, tiny_fbnet, tiny_mask_rcnn
 
 from maskrcnn_benchmark.benchmarks.memory import LiveTensors
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 
 
 def gradients(model):
@@ -59,3 +60,66 @@ def test_convolutions_get_channels_last():
     for level, plain_level in zip(features, expected, strict=True):
         # sums in another order: some roundings of float32
         assert (level - plain_level).abs().max() <= 1e-5 * plain_level.abs().max()
+
+
+def test_channels_last_in_tests_only():
+    model = tiny_mask_rcnn("TEST.CHANNELS_LAST", True)
+    seen = []
+    model.backbone.body.layer4.register_forward_hook(lambda _, x, y: seen.append(y))
+    images, targets = made_batch()
+    model.train()(images, targets)
+    with torch.no_grad():
+        model.eval()(images)
+    assert seen[0].is_contiguous()  # NCHW
+    assert seen[1].is_contiguous(memory_format=torch.channels_last) and not seen[1].is_contiguous()
+
+
+def with_trained_statistics(model):
+    """Give the frozen batch norms numbers unlike 0 and 1."""
+    generator = torch.Generator().manual_seed(4)
+    for norm in (m for m in model.modules() if isinstance(m, FrozenBatchNorm2d)):
+        for buffer in norm.buffers():
+            buffer.copy_(0.8 + 0.4 * torch.rand(buffer.shape, generator=generator))
+    return model
+
+
+def body_gradients(model):
+    """Return the body's maps, and the gradients of their sums times fixed random numbers."""
+    features = model.train().backbone.body(torch.stack(made_batch()[0]))
+    generator = torch.Generator().manual_seed(5)
+    sum((f * torch.rand(f.shape, generator=generator)).sum() for f in features).backward()
+    body = model.backbone.body.named_parameters()
+    return features, {n: p.grad for n, p in body if p.requires_grad}
+
+
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+def test_folded_batch_norm_gives_the_same_features_and_gradients(monkeypatch, channels_last):
+    layout = ("MODEL.CHANNELS_LAST", channels_last)
+    plain = with_trained_statistics(tiny_mask_rcnn(*layout))
+    folded = with_trained_statistics(tiny_mask_rcnn(*layout, "MODEL.FOLD_BATCH_NORM", True))
+    assert list(folded.state_dict()) == list(plain.state_dict())
+    expected_features, expected = body_gradients(plain)
+
+    def forward(self, x):
+        raise AssertionError("a batch norm ran by itself")
+
+    monkeypatch.setattr(FrozenBatchNorm2d, "forward", forward)
+    features, found = body_gradients(folded)
+    for feature, wanted in zip(features, expected_features, strict=True):
+        assert (feature - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    assert list(found) == list(expected) != []
+    for name, gradient in found.items():
+        # float32's roundings, through 16 blocks
+        assert (gradient - expected[name]).abs().max() <= 1e-4 * expected[name].abs().max(), name
+
+
+def test_folding_follows_loaded_statistics():
+    folded = tiny_mask_rcnn("MODEL.FOLD_BATCH_NORM", True)
+    image = torch.stack(made_batch()[0])
+    with torch.no_grad():
+        before = folded.backbone(image)[0]
+        trained = with_trained_statistics(tiny_mask_rcnn())
+        folded.load_state_dict(trained.state_dict())
+        after, expected = folded.backbone(image)[0], trained.backbone(image)[0]
+    assert (after - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (after - before).abs().max() > 0.01 * expected.abs().max()

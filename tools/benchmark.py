@@ -2,7 +2,7 @@
 
     python tools/benchmark.py crowd
     python tools/benchmark.py memory --config-file configs/dota/faster_rcnn_R_50_FPN_1x.yaml
-    python tools/benchmark.py original CHECKOUT
+    python tools/benchmark.py original CHECKOUT [--ours KEY value ...]
     python tools/benchmark.py oriented
     python tools/benchmark.py oriented_accuracy
     python tools/benchmark.py merging
@@ -58,6 +58,9 @@ def main() -> None:
     original = commands.add_parser("original", help="time compared with the original's")
     original.add_argument("checkout", type=Path, metavar="CHECKOUT")
     original.add_argument("--repeats", type=int, default=10, metavar="N")
+    original.add_argument(
+        "--ours", nargs="+", default=[], metavar="KEY value", help="settings of ours alone"
+    )
     oriented = commands.add_parser("oriented", help="time of oriented models' parts")
     oriented.add_argument("--repeats", type=int, default=5, metavar="N")
     accuracy = commands.add_parser("oriented_accuracy", help="oriented boxes by two models")
@@ -80,7 +83,7 @@ def main() -> None:
         cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
         lines = memory_table(cfg, args.objects)
     elif args.command == "original":
-        lines = compare(args.checkout, args.repeats)
+        lines = compare(args.checkout, args.repeats, args.ours)
     elif args.command == "oriented_accuracy":
         lines = accuracy_table(args.minutes, args.out)
     elif args.command == "merging":

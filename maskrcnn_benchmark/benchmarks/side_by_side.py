@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -30,17 +30,17 @@ class Worker:
 
     Args:
         checkout: folder that holds maskrcnn_benchmark.
-        task, config, weights: see side_by_side_worker.
+        task, config, weights, opts: see side_by_side_worker.
 
     Attributes:
         result: checksum of the task's first step, which is not timed.
     """
 
-    def __init__(self, checkout: Path, task: str, config: Path, weights: Path):
+    def __init__(self, checkout: Path, task: str, config: Path, weights: Path, opts: Sequence[str]):
         paths = [str(checkout), os.environ.get("PYTHONPATH")]
         command = [sys.executable, "-c", WORKER.read_text(encoding="utf-8")]
         self._process = subprocess.Popen(
-            [*command, task, str(config), str(weights)],
+            [*command, task, str(config), str(weights), *opts],
             cwd=weights.parent,  # no checkout, so that PYTHONPATH alone decides which package
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
             stdin=subprocess.PIPE,
@@ -51,7 +51,7 @@ class Worker:
         self.result = self._read()
 
     def step(self) -> float:
-        """Run one step and return its seconds."""
+        """Run one step and return its CPU seconds."""
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         return self._read()
@@ -71,25 +71,28 @@ class Worker:
         return float(line)
 
 
-def compare(original: Path, repeats: int) -> Iterator[str]:
+def compare(original: Path, repeats: int, opts: Sequence[str] = ()) -> Iterator[str]:
     """Measure each of CASES on both packages, on the CPU.
 
     Args:
         original: a checkout of the original that runs on this PyTorch (see patches/README.md).
         repeats: timed steps of each package; one step before them is not timed.
+        opts: KEY value ..., settings of ours alone, which may change the last bits.
 
     Yields:
-        the lines of a table: best seconds of each, the ratio of the best, and of the medians.
+        the lines of a table: best CPU seconds of each, the ratio of the best, and of the medians.
 
     Raises:
         ValueError: the checkout does not run.
     """
     if not (original / "maskrcnn_benchmark").is_dir():
         raise ValueError(f"{original} is no checkout: it has no folder maskrcnn_benchmark")
-    yield f"{torch.get_num_threads()} threads, {repeats} steps of each, alternating; best seconds"
+    yield f"{torch.get_num_threads()} threads, {repeats} steps of each in turn; best CPU seconds"
     yield f"{'':36} {'original':>9} {'ours':>8} {'ratio':>6} {'of medians':>10}  same result"
     for name, task, config in CASES:
-        ours, theirs, same = _measure(original.resolve(), task, configs_folder() / config, repeats)
+        ours, theirs, same = _measure(
+            original.resolve(), task, configs_folder() / config, repeats, opts
+        )
         best = min(ours) / min(theirs)
         median = statistics.median(ours) / statistics.median(theirs)
         yield (
@@ -99,14 +102,17 @@ def compare(original: Path, repeats: int) -> Iterator[str]:
 
 
 def _measure(
-    original: Path, task: str, config: Path, repeats: int
+    original: Path, task: str, config: Path, repeats: int, opts: Sequence[str]
 ) -> tuple[list[float], list[float], bool]:
-    """Return our and the original's seconds per step, and whether the first results are equal."""
+    """Return our and the original's CPU seconds per step, and whether first results are equal."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, "weights.pth")
         if task != "paste":
             _save_weights(config, weights)
-        workers = [Worker(checkout, task, config, weights) for checkout in (original, ROOT)]
+        workers = [
+            Worker(original, task, config, weights, ()),
+            Worker(ROOT, task, config, weights, opts),
+        ]
         theirs, ours = zip(*([w.step() for w in workers] for _ in range(repeats)), strict=True)
         for worker in workers:
             worker.close()

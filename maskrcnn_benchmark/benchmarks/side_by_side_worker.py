@@ -1,8 +1,8 @@
 """The worker process of side_by_side, which must run on the original's package and on ours.
 
-It is started as `python -c TEXT_OF_THIS_FILE TASK CONFIG_FILE WEIGHTS_FILE`, so that PYTHONPATH
-decides which "maskrcnn_benchmark" is imported. It prints a checksum of the first step's result;
-then, for each line of input, it runs a step and prints its seconds.
+It is started as `python -c TEXT_OF_THIS_FILE TASK CONFIG_FILE WEIGHTS_FILE [KEY value ...]`, so
+that PYTHONPATH decides which "maskrcnn_benchmark" is imported. It prints a checksum of the first
+step's result; then, for each line of input, it runs a step and prints its CPU seconds.
 """
 
 import sys
@@ -82,13 +82,13 @@ def make_pasting():
     return step
 
 
-def make_step(task, config_file, weights):
+def make_step(task, config_file, weights, *opts):
     """Return the step function of a task: "train", "test" or "paste"."""
     torch.manual_seed(0)
     if task == "paste":
         return make_pasting()
     cfg.merge_from_file(config_file)
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "SOLVER.BASE_LR", 0.0001])
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "SOLVER.BASE_LR", 0.0001, *opts])
     model = build_detection_model(cfg)
     model.load_state_dict(torch.load(weights))
     torch.manual_seed(0)
@@ -102,9 +102,9 @@ def main():
     result = step()
     print(np.count_nonzero(result.numpy()) if torch.is_tensor(result) else result, flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start = time.process_time()
         result = step()
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         del result
         print(seconds, flush=True)
 

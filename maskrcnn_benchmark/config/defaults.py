@@ -1,9 +1,10 @@
 """Every configuration key with its default, meaning and unit.
 
 The keys and values of the original are unchanged. New are MODEL.CROWD, MODEL.ORIENTED, DOTA,
-MODEL.CHANNELS_LAST, MODEL.CHECKPOINT_BODY, SOLVER.ACCUMULATE, SOLVER.CLIP_GRADIENT, SOLVER.EMA,
-SOLVER.SEED, SOLVER.STEP_TIMEOUT, INPUT.DIAGONAL_FLIP_PROB_TRAIN and INPUT.ROTATE_…. A tuple stays a
-tuple, a list a list: yacs compares types when a file is merged.
+MODEL.CHANNELS_LAST, MODEL.CHECKPOINT_BODY, MODEL.FOLD_BATCH_NORM, SOLVER.ACCUMULATE,
+SOLVER.CLIP_GRADIENT, SOLVER.EMA, SOLVER.SEED, SOLVER.STEP_TIMEOUT, TEST.CHANNELS_LAST,
+INPUT.DIAGONAL_FLIP_PROB_TRAIN and INPUT.ROTATE_…. A tuple stays a tuple, a list a list: yacs
+compares types when a file is merged.
 """
 
 import os
@@ -36,6 +37,9 @@ _C.MODEL.CHANNELS_LAST = False
 # keep only the input of each residual block of a ResNet in training and compute what is inside
 # again for the gradients: less memory, the same numbers, about a third more time
 _C.MODEL.CHECKPOINT_BODY = False
+# multiply the weights of a ResNet's convolutions, not their outputs, by the frozen batch norms'
+# factors: faster; the last bits differ, and forward hooks of these layers are not called
+_C.MODEL.FOLD_BATCH_NORM = False
 # "cuda", "cuda:N" or "cpu"; the tools fall back to the CPU where there is no GPU, and say so
 _C.MODEL.DEVICE = "cuda"
 _C.MODEL.KEYPOINT_ON = False  # add the keypoint head
@@ -374,6 +378,9 @@ _C.SOLVER.SEED = 0
 
 # Evaluation
 _C.TEST = CN()
+# lay images channels last in memory in evaluation and prediction only, where it is faster on most
+# processors (in training it is slower on some); the last bits differ
+_C.TEST.CHANNELS_LAST = False
 # best detections that RetinaNet keeps per image (per tile); other models:
 # MODEL.ROI_HEADS.DETECTIONS_PER_IMG
 _C.TEST.DETECTIONS_PER_IMG = 100

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -17,6 +18,9 @@ class FrozenBatchNorm2d(nn.Module):
     Args:
         n: number of channels.
     """
+
+    # `convolve_and_normalize` multiplies the weights of the convolution instead of its output
+    fold = False
 
     # how the buffers were, they themselves, and the two tensors that came of them
     _last: tuple[list[Any], tuple[Tensor, ...], Tensor, Tensor] | None = None
@@ -33,6 +37,14 @@ class FrozenBatchNorm2d(nn.Module):
         scale, shift = self._scale_and_shift(x.dtype)
         # The product is needed by nobody else, so that the sum may overwrite it.
         return (x * scale).add_(shift)
+
+    def folded(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
+        """Return this norm of `conv(x)` by one convolution; `conv` has no bias."""
+        scale, shift = self._scale_and_shift(conv.weight.dtype)
+        weight = conv.weight * scale[..., None]
+        return F.conv2d(
+            x, weight, shift.flatten(), conv.stride, conv.padding, conv.dilation, conv.groups
+        )
 
     def _scale_and_shift(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return (n, 1, 1) factors and summands of a dtype, those of the last call if they hold."""
@@ -59,3 +71,10 @@ class FrozenBatchNorm2d(nn.Module):
 
     def extra_repr(self) -> str:
         return str(self.weight.numel())
+
+
+def convolve_and_normalize(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """Return `norm(conv(x))`, by one convolution where the norm is frozen and told to fold."""
+    if isinstance(norm, FrozenBatchNorm2d) and norm.fold and isinstance(conv, nn.Conv2d):
+        return norm.folded(conv, x)
+    return norm(conv(x))

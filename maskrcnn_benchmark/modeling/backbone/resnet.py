@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from yacs.config import CfgNode
 
 from maskrcnn_benchmark.layers import Conv2d, DFConv2d, FrozenBatchNorm2d
+from maskrcnn_benchmark.layers.batch_norm import convolve_and_normalize
 from maskrcnn_benchmark.modeling.make_layers import group_norm
 from maskrcnn_benchmark.utils.registry import Registry
 
@@ -240,10 +241,10 @@ class Bottleneck(nn.Module):
             nn.init.kaiming_uniform_(conv.weight, a=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu_(self.bn1(self.conv1(x)))
-        out = F.relu_(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        out += x if self.downsample is None else self.downsample(x)
+        out = F.relu_(convolve_and_normalize(self.conv1, self.bn1, x))
+        out = F.relu_(convolve_and_normalize(self.conv2, self.bn2, out))
+        out = convolve_and_normalize(self.conv3, self.bn3, out)
+        out += x if self.downsample is None else convolve_and_normalize(*self.downsample, x)
         return F.relu_(out)
 
 
@@ -276,7 +277,7 @@ class BaseStem(nn.Module):
         self.bn1 = norm_func(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu_(self.bn1(self.conv1(x)))
+        x = F.relu_(convolve_and_normalize(self.conv1, self.bn1, x))
         return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
 
@@ -21,10 +22,16 @@ class GeneralizedRCNN(nn.Module):
         self.rpn = build_rpn(cfg, self.backbone.out_channels)
         self.roi_heads = build_roi_heads(cfg, self.backbone.out_channels)
         self.is_oriented = cfg.MODEL.ORIENTED.METHOD != ""
+        for module in self.modules():
+            if isinstance(module, FrozenBatchNorm2d):
+                module.fold = cfg.MODEL.FOLD_BATCH_NORM
         self.memory_format = torch.contiguous_format
         if cfg.MODEL.CHANNELS_LAST:
             self.memory_format = torch.channels_last
             self.to(memory_format=self.memory_format)
+        self.test_memory_format = self.memory_format
+        if cfg.TEST.CHANNELS_LAST:  # convolutions follow their input, whatever their weights are
+            self.test_memory_format = torch.channels_last
 
     def forward(
         self, images: ImageList | list[Tensor] | Tensor, targets: list[BoxList] | None = None
@@ -50,7 +57,8 @@ class GeneralizedRCNN(nn.Module):
         if self.training and self.is_oriented:
             targets = to_oriented_targets(targets)
         images = to_image_list(images)
-        features = self.backbone(images.tensors.contiguous(memory_format=self.memory_format))
+        memory_format = self.memory_format if self.training else self.test_memory_format
+        features = self.backbone(images.tensors.contiguous(memory_format=memory_format))
         result, losses = self.rpn(images, features, targets)
         if self.roi_heads is not None:
             _, result, head_losses = self.roi_heads(features, result, targets)
