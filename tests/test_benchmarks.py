@@ -4,7 +4,13 @@ import json
 
 import pytest
 
-from maskrcnn_benchmark.benchmarks import merging, oriented, oriented_accuracy, side_by_side
+from maskrcnn_benchmark.benchmarks import (
+    beside_torchvision,
+    merging,
+    oriented,
+    oriented_accuracy,
+    side_by_side,
+)
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 
@@ -38,6 +44,38 @@ def test_a_checkout_beside_itself_gives_the_same_result(monkeypatch):
     # the columns are rounded; twice the same code is not ten times as fast as itself
     assert float(ratio) == pytest.approx(float(ours) / float(theirs), rel=0.1)
     assert 0.1 < float(ratio) < 10
+
+
+@pytest.mark.slow
+def test_settings_reach_our_process_alone(monkeypatch):
+    steps = []
+
+    class Worker(side_by_side.Worker):
+        def __init__(self, *args):
+            super().__init__(*args)
+            steps.append(args[-1])
+
+    monkeypatch.setattr(side_by_side, "CASES", PASTING)
+    monkeypatch.setattr(side_by_side, "Worker", Worker)
+    list(side_by_side.compare(side_by_side.ROOT, 1, ["MODEL.FOLD_BATCH_NORM", "True"]))
+    assert steps == [(), ["MODEL.FOLD_BATCH_NORM", "True"]]
+
+
+@pytest.mark.slow
+def test_torchvision_beside_ours_trains_and_detects_the_same_kind_of_model(monkeypatch):
+    built = []
+    plain_steps = beside_torchvision._steps
+    monkeypatch.setattr(
+        beside_torchvision,
+        "_steps",
+        lambda model, lose, detect: (built.append(model), plain_steps(model, lose, detect))[1],
+    )
+    title, _, *rows = beside_torchvision.torchvision_table(1, 192, 128)
+    assert "1 steps of each in turn" in title
+    assert [row[:16].strip() for row in rows] == ["training step", "inference"]
+    # torchvision's RPN has one 3x3 convolution, and biases where ours has; the box heads are equal
+    theirs, ours = (sum(p.numel() for p in m.parameters() if p.requires_grad) for m in built)
+    assert theirs == pytest.approx(ours, rel=1e-3)
 
 
 def test_oriented_parts_beside_upright_ones(monkeypatch):

@@ -1,6 +1,7 @@
 """What audit finds, on made sets with made faults."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -117,6 +118,43 @@ def test_images_of_a_size_of_their_own_are_not_decoded(run_dota, tmp_path):
     folders = (tmp_path / "a", tmp_path / "b")
     status, out, _ = run_dota("audit", *folders, "--config-file", CONFIG, *OPTIONS)
     assert status == 0 and "nothing that will hurt" in out
+
+
+def test_fault_the_audit_ended_at_an_image_that_cannot_be_decoded(run_dota, tmp_path):
+    for name in ("a", "b"):
+        folder = make_dota_folder(tmp_path / name, {name: (100, 80, []), f"{name}2": (90, 70, [])})
+    path = folder / "images" / "b.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    folders, out_file = (tmp_path / "a", tmp_path / "b"), tmp_path / "f.json"
+    status, out, _ = run_dota(
+        "audit", *folders, "--config-file", CONFIG, "--json", out_file, *OPTIONS
+    )
+    assert status == 1 and "1 images that cannot be decoded" in out and str(path) in out
+    figures = json.loads(out_file.read_text())
+    # the others are compared all the same
+    assert figures["shared_images"][0]["images"] == [f"{folders[0]}: a2", f"{folders[1]}: b2"]
+    assert [entry["count"] for entry in figures["findings"]] == [1, 1]
+
+
+def test_anchors_by_class_and_size(run_dota, tmp_path):
+    # 32 x 32 is the anchors' least size; 2 x 2 lies in such a one
+    objects = [rectangle(20, 30, 52, 62), rectangle(70, 10, 72, 12), rectangle(60, 40, 62, 42)]
+    objects.append(rectangle(60, 45, 92, 77, "plane"))
+    folder = make_dota_folder(tmp_path / "set", {"a": (100, 90, objects)})
+    options = [*OPTIONS, "DOTA.CLASSES", "('ship', 'plane')"]
+    out_file = tmp_path / "f.json"
+    _, out, _ = run_dota("audit", folder, "--config-file", CONFIG, "--json", out_file, *options)
+    anchors = json.loads(out_file.read_text())["sets"][str(folder)]["anchors"]
+    counts = {
+        name: {size: entry["objects"] for size, entry in own.items()}
+        for name, own in anchors["classes_by_size"].items()
+    }
+    small, large = "below 16 px", "32 to 96 px"
+    assert counts == {"ship": {small: 2, large: 1}, "plane": {large: 1}}
+    assert anchors["classes_by_size"]["ship"][small]["matched"] == 0
+    (row,) = [line.split() for line in out.splitlines() if re.match(r" +ship +0.0% of 2", line)]
+    matched = anchors["classes_by_size"]["ship"][large]["matched"]
+    assert row == ["ship", "0.0%", "of", "2", f"{matched:.1%}", "of", "1"]
 
 
 def test_fault_different_images_of_one_name_were_said_to_hurt(run_dota, tmp_path):

@@ -192,8 +192,26 @@ def test_without_tiles_and_images_the_page_says_so(tmp_path):
         files={"A": [ImageFile(tmp_path / "none.png")]},
     )
     text = (tmp_path / "r.html").read_text()
-    assert "the tiles of 1 of the images are not known, such as B &amp; C" in text
+    assert "Seams are known in all images but 1 of 2." in text and "Absent: " not in text
     assert "Not drawn, for want of a readable file: A." in text
+
+
+def test_images_of_unknown_tiles_are_left_out_of_the_seams_alone(tmp_path):
+    rows = [row for row in ROWS if row[0] == "A"]
+    objects = {"A": OBJECTS["A"]}
+    only = write_report(tmp_path / "a.html", objects, class_results(rows), 1, tiles=TILES)
+    both = write_report(
+        tmp_path / "r.html", OBJECTS, class_results(ROWS), 1, tiles={"A": TILES["A"]}
+    )
+    assert (only["images_without_tiles"], both["images_without_tiles"]) == (0, 1)
+    assert both["errors"]["seam"]["count"] == only["errors"]["seam"]["count"] == 1
+    assert [entry["objects"] for entry in both["strata"]["seam"]] == [
+        entry["objects"] for entry in only["strata"]["seam"]
+    ]
+    assert (
+        both["objects"] > only["objects"]
+        and sum(entry["objects"] for entry in both["strata"]["size"]) == both["objects"]
+    )
 
 
 @pytest.mark.parametrize("objects, rows", [([], []), ([], ROWS[:2]), (OBJECTS["A"], [])])

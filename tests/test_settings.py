@@ -184,7 +184,7 @@ def test_a_file_that_is_there_goes_before_the_packages(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart.yaml").write_text("SOLVER:\n  MAX_ITER: 3\n")
     assert load_config("quickstart.yaml", []).SOLVER.MAX_ITER == 3
-    assert load_config("configs/quickstart.yaml", []).SOLVER.MAX_ITER == 1000
+    assert load_config("configs/quickstart.yaml", []).SOLVER.MAX_ITER == 930
 
 
 def test_missing_files_are_told():

@@ -3,6 +3,7 @@
     python tools/benchmark.py crowd
     python tools/benchmark.py memory --config-file configs/dota/faster_rcnn_R_50_FPN_1x.yaml
     python tools/benchmark.py original CHECKOUT [--ours KEY value ...]
+    python tools/benchmark.py torchvision [--ours KEY value ...]
     python tools/benchmark.py oriented
     python tools/benchmark.py oriented_accuracy
     python tools/benchmark.py merging
@@ -18,6 +19,9 @@ on the CPU, so that they can be chosen before a GPU is there. IMS_PER_BATCH is o
 1056 x 800 pixels, and of pasting masks, compared with a checkout of the original that runs on this
 PyTorch (after `python tools/apply_patches.py CHECKOUT`). Ten minutes.
 
+`torchvision`: CPU time of a training step and of inference of Faster R-CNN (R-50-FPN), compared
+with torchvision's. Five minutes.
+
 `oriented`: CPU time of rotated RoIAlign, target assignment, suppression, and steps of Oriented
 R-CNN, each compared with its upright counterpart. Some minutes.
 
@@ -31,6 +35,7 @@ of other tiles only, and if they suppress all; the detector is played. A minute.
 import argparse
 from pathlib import Path
 
+from maskrcnn_benchmark.benchmarks.beside_torchvision import torchvision_table
 from maskrcnn_benchmark.benchmarks.crowd import crowd_table
 from maskrcnn_benchmark.benchmarks.memory import memory_table
 from maskrcnn_benchmark.benchmarks.merging import merging_table
@@ -61,6 +66,14 @@ def main() -> None:
     original.add_argument(
         "--ours", nargs="+", default=[], metavar="KEY value", help="settings of ours alone"
     )
+    beside = commands.add_parser("torchvision", help="time compared with torchvision's")
+    beside.add_argument("--repeats", type=int, default=5, metavar="N")
+    beside.add_argument(
+        "--size", type=image_size, default=(1056, 800), metavar="WIDTHxHEIGHT", help="of the image"
+    )
+    beside.add_argument(
+        "--ours", nargs="+", default=[], metavar="KEY value", help="settings of ours"
+    )
     oriented = commands.add_parser("oriented", help="time of oriented models' parts")
     oriented.add_argument("--repeats", type=int, default=5, metavar="N")
     accuracy = commands.add_parser("oriented_accuracy", help="oriented boxes by two models")
@@ -84,6 +97,8 @@ def main() -> None:
         lines = memory_table(cfg, args.objects)
     elif args.command == "original":
         lines = compare(args.checkout, args.repeats, args.ours)
+    elif args.command == "torchvision":
+        lines = torchvision_table(args.repeats, *args.size, args.ours)
     elif args.command == "oriented_accuracy":
         lines = accuracy_table(args.minutes, args.out)
     elif args.command == "merging":

@@ -172,7 +172,7 @@ def _fit_of_groups(
     iou: np.ndarray,
     size: np.ndarray,
 ) -> dict[str, dict]:
-    """Sum up how well anchors fit the objects of each class and of each size."""
+    """Sum up how well anchors fit the objects of each class, each size, and each of both."""
     low, middle, high = SIZES
     titles = (
         f"below {low} px",
@@ -185,12 +185,18 @@ def _fit_of_groups(
         "classes": {name: label == number for number, name in dataset.categories.items()},
         "sizes": {title: group == number for number, title in enumerate(titles)},
     }
-    return {
-        kind: {
+
+    def fits(members: dict[str, np.ndarray]) -> dict[str, dict]:
+        return {
             name: _fit(iou[own], size[own], settings) for name, own in members.items() if own.any()
         }
-        for kind, members in groups.items()
+
+    crossed = {
+        name: fits({title: own & sized for title, sized in groups["sizes"].items()})
+        for name, own in groups["classes"].items()
+        if own.any()
     }
+    return {kind: fits(members) for kind, members in groups.items()} | {"classes_by_size": crossed}
 
 
 def _poor_classes(settings: AnchorSettings, classes: dict[str, dict]) -> list[Finding]:

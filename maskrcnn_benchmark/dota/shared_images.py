@@ -18,7 +18,9 @@ from maskrcnn_benchmark.images.files import file_sha256
 from maskrcnn_benchmark.images.image_io import read_image, read_image_size
 
 
-def content_checksums(sets: Mapping[str, DotaFolder]) -> dict[str, dict[str, list[str]]]:
+def content_checksums(
+    sets: Mapping[str, DotaFolder],
+) -> tuple[dict[str, dict[str, list[str]]], list[str]]:
     """Return checksums of each whole image's content: of its pixels and of its file.
 
     Of a split set the pixels are put together from the tiles of rate 1, if it has them.
@@ -27,21 +29,22 @@ def content_checksums(sets: Mapping[str, DotaFolder]) -> dict[str, dict[str, lis
         sets: by title.
 
     Returns:
-        per set, by image name; none of an image that is as large as none in another set.
-
-    Raises:
-        FileNotFoundError, ValueError: an image cannot be read.
+        per set, by image name, none of an image that is as large as none in another set; and what
+        is wrong with the images that cannot be decoded, which have none either.
     """
     sizes = {title: _sizes(files) for title, files in sets.items()}
     in_sets = Counter(size for own in sizes.values() for size in set(own.values()))
-    found: dict[str, dict[str, list[str]]] = {}
+    found: dict[str, dict[str, list[str]]] = {title: {} for title in sets}
+    faults = []
     for title, own in sizes.items():
-        names = tqdm(own.items(), f"compare {title}", unit="image", disable=None)
-        found[title] = {
-            name: _checksums(sets[title], name, size) if in_sets[size] > 1 else []
-            for name, size in names
-        }
-    return found
+        for name, size in tqdm(own.items(), f"compare {title}", unit="image", disable=None):
+            found[title][name] = []
+            if in_sets[size] > 1:
+                try:
+                    found[title][name] = _checksums(sets[title], name, size)
+                except (OSError, ValueError) as error:
+                    faults.append(str(error))
+    return found, faults
 
 
 def shared_images(sets: Mapping[str, Mapping[str, Sequence[str]]]) -> list[dict[str, Any]]:

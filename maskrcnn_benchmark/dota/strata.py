@@ -34,8 +34,8 @@ class Strata:
 
     Attributes:
         titles: S of them.
-        objects: int (M,), each object's stratum.
-        detections: int (N,), each detection's.
+        objects: int (M,), each object's stratum; -1: in none.
+        detections: int (N,), each detection's; -1: in none.
     """
 
     titles: tuple[str, ...]
@@ -88,7 +88,7 @@ def seam_strata(table: Overlaps, tiles: Tiles) -> Strata:
 
     Args:
         table: objects and detections.
-        tiles: of each image.
+        tiles: of each image; what lies in others is in no stratum.
     """
     titles = (
         "whole in no tile",
@@ -100,13 +100,19 @@ def seam_strata(table: Overlaps, tiles: Tiles) -> Strata:
     assert edges[0] > NOWHERE_WHOLE
     objects = np.full(len(table.corners), np.inf)
     detections = np.full(len(table.scores), np.inf)
-    for image, name in enumerate(table.image_names):
+    known = np.array([bool(tiles.get(name)) for name in table.image_names], dtype=bool)
+    for image in np.flatnonzero(known):
+        name = table.image_names[image]
         own, found = table.object_image == image, table.detection_image == image
         objects[own] = seam_distance(upright_edges(table.corners[own]), tiles[name])
         detections[found] = seam_distance(
             upright_edges(table.detection_corners[found]), tiles[name]
         )
-    return Strata(titles, np.digitize(objects, edges), np.digitize(detections, edges))
+    return Strata(
+        titles,
+        np.where(known[table.object_image], np.digitize(objects, edges), -1),
+        np.where(known[table.detection_image], np.digitize(detections, edges), -1),
+    )
 
 
 def precisions_by_stratum(

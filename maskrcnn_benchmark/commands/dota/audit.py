@@ -1,9 +1,10 @@
 """Say what training on FOLDERs (raw or split) will meet under a config, and what of it will hurt.
 
 Tables: the most crowded tiles and the memory in which the original would match them; objects that
-the split cuts or loses; how well the config's anchors fit, by class and by size in the resized
-image; labels' faults; images that stand in two of the folders. Places are IMAGE:OBJECT, the first
-object is 1. Exit status 1 where something will hurt; each line says what to do.
+the split cuts or loses; how well the config's anchors fit, by class, by size in the resized image,
+and by both; labels' faults; images that stand in two of the folders, and such as cannot be decoded
+to see that. Places are IMAGE:OBJECT, the first object is 1. Exit status 1 where something will
+hurt; each line says what to do.
 
 Pictures: crowded_1.jpg … are the most crowded tiles in the table's order; faults_RULE.jpg shows the
 first labels of each fault, in rings, also where they lie off the image; anchors.png is the share of
@@ -21,6 +22,7 @@ from maskrcnn_benchmark.dota.audit import Finding
 from maskrcnn_benchmark.dota.shared_images import content_checksums, shared_images
 from maskrcnn_benchmark.utils.atomic_write import write_text
 
+UNREADABLE_ADVICE = "replace or delete them: training ends at the first one"
 SHARED_ADVICE = "keep each in one set: what was trained on cannot be evaluated on"
 
 
@@ -64,7 +66,13 @@ def run(args: argparse.Namespace) -> int:
             title = f"{place}_{folder.resolve().name}" if len(folders) > 1 else ""
             pictures = draw_audit(args.pictures / title, figures, dataset)
             print(f"  {args.pictures / title}: {len(pictures)} pictures")
-    shared = shared_images(content_checksums(files))
+    checksums, unreadable = content_checksums(files)
+    finding = Finding("images that cannot be decoded", UNREADABLE_ADVICE)
+    for fault in unreadable:
+        finding.add(fault)
+    if finding.count:
+        findings.append(("all", finding))
+    shared = shared_images(checksums)
     finding = Finding("images that stand in two sets with the same content", SHARED_ADVICE)
     for group in shared:
         if group["by"] == "content":
@@ -103,6 +111,19 @@ def _format(title: str, figures: Mapping[str, Any]) -> str:
     for name, row in rows.items():
         line = f"  {name:{width}}{row['objects']:9,}{row['median']:12.2f}"
         lines.append(f"{line}{row['matched']:12.1%}{row['poor']:11.1%}")
+    lines += _format_recall(anchors)
     faults = ", ".join(f"{rule} {count:,}" for rule, count in figures["faults"].items() if count)
     lines.append(f"  faults of labels: {faults or 'none'}")
     return "\n".join(lines)
+
+
+def _format_recall(anchors: Mapping[str, Any]) -> list[str]:
+    """Lay out which share of each class's objects of each size has an anchor, and of how many."""
+    title = f"IoU >= {anchors['high']:g}"
+    width = max(map(len, [*anchors["classes"], title]))
+    lines = [f"  {title:{width}}" + "".join(f"{size:>17}" for size in anchors["sizes"])]
+    for name, own in anchors["classes_by_size"].items():
+        cells = (own.get(size) for size in anchors["sizes"])
+        texts = (f"{e['matched']:.1%} of {e['objects']:,}" if e else "" for e in cells)
+        lines.append(f"  {name:{width}}" + "".join(f"{text:>17}" for text in texts))
+    return [line.rstrip() for line in lines]

@@ -41,7 +41,8 @@ def write_report(
         results: per class name; every image that they name must be in `labels`.
         task: 1 (oriented) or 2 (horizontal).
         rule: by what to count; None: by Rule's defaults.
-        tiles: per image, the tiles that the network saw; None: not known.
+        tiles: per image, the tiles that the network saw; None: not known. Where they are known of
+            some images only, errors at seams are told apart in these.
         files: per image; images without any are not drawn. None: no pictures.
         pictures: how many images are drawn at most.
 
@@ -54,8 +55,8 @@ def write_report(
     no_seams = None
     if tiles is None:
         no_seams = "it is not known how the images were cut into tiles (--tiles, or --tile)."
-    elif lacking:
-        no_seams = f"the tiles of {len(lacking)} of the images are not known, such as {lacking[0]}."
+    elif lacking and len(lacking) == len(table.image_names):
+        no_seams = f"the tiles of the images are not known, such as those of {lacking[0]}."
         tiles = None
     assignment = assign(table, rule.iou)
     errors = find_errors(table, assignment, rule.iou, tiles)

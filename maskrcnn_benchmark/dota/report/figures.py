@@ -50,10 +50,11 @@ def report_figures(
     Args:
         table, assignment, errors: what was found, and what of it is wrong.
         rule: by what to count; assignment and errors are at its threshold.
-        tiles: per image; None where they are not known: then there is nothing about seams.
+        tiles: per image, as far as they are known; None: then there is nothing about seams.
 
     Returns:
-        "task", "iou", "metric", "score", "images", "objects" (to find), "difficult",
+        "task", "iou", "metric", "score", "images", "images_without_tiles" (so far as they are not
+        known), "objects" (to find), "difficult",
         "detections", "mAP"; "ap": per column, "mAP" and "classes"; "classes": counts and best
         score per class; "curves", "confusion", "errors", "strata", "worst_images".
     """
@@ -72,6 +73,7 @@ def report_figures(
         "metric": rule.metric,
         "score": rule.score,
         "images": len(table.image_names),
+        "images_without_tiles": sum(not (tiles or {}).get(name) for name in table.image_names),
         "objects": int(table.npos.sum()),
         "difficult": int(table.difficult.sum()),
         "detections": len(table.scores),

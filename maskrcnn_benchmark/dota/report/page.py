@@ -136,15 +136,27 @@ def _errors(figures: dict, notes: Notes) -> str:
         [name, *(str(errors[kind]["classes"][name]["count"]) for kind in kinds)]
         for name in figures["classes"]
     ]
-    seams = f"<p>No errors at seams are told apart: {escape(notes.no_seams or '')}</p>"
+    seams = _seams_known(figures)
+    if notes.no_seams:
+        seams = f"<p>No errors at seams are told apart: {escape(notes.no_seams)}</p>"
     return (
         "<p>What the mAP would gain if the errors of one kind alone were mended. The gains do not"
         " add up.</p>"
-        f"{bars(kinds)}{seams if notes.no_seams else ''}<h3>Taken together</h3>"
+        f"{bars(kinds)}{seams}<h3>Taken together</h3>"
         f"{bars((EVERY_FALSE, EVERY_UNFOUND))}"
         f"<details><summary>Gain of AP per class</summary>{table_html(['class', *kinds], rows)}"
         "</details><details><summary>Errors per class</summary>"
         f"{table_html(['class', *kinds], counts)}</details>"
+    )
+
+
+def _seams_known(figures: dict) -> str:
+    """Return how many images' tiles are not known, where they are of some."""
+    if not figures["images_without_tiles"]:
+        return ""
+    return (
+        f"<p>Seams are known in all images but {figures['images_without_tiles']} of"
+        f" {figures['images']}.</p>"
     )
 
 
