@@ -1,4 +1,4 @@
-# make demo: draw toy data, train, evaluate, predict (about nine minutes on two CPU cores)
+# make demo: draw toy data, train, evaluate, predict (nine to ten minutes on two CPU cores)
 # make test: the tests
 # Both need Python 3.10+ and nothing else: the first call installs into .venv.
 PYTHON ?= python3

@@ -2,7 +2,7 @@
 
 python tools/demo.py        (`make demo` installs what it needs first)
 
-It makes output/demo anew, in about 9 minutes on 2 CPU cores.
+It makes output/demo anew, in 9 to 10 minutes on 2 CPU cores.
 """
 
 import argparse
