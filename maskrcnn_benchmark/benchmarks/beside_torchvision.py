@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-import torchvision
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -54,16 +55,11 @@ def torchvision_table(
 
 def _torchvision_steps(image: torch.Tensor, boxes: torch.Tensor) -> dict[str, Step]:
     height, width = image.shape[-2:]
-    model = torchvision.models.detection.fasterrcnn_resnet50_fpn(
-        weights=None,
-        weights_backbone=None,
-        num_classes=81,
-        min_size=min(height, width),
-        max_size=max(height, width),
+    # frozen batch norms, as its function for pretrained models has them
+    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=3)
+    model = FasterRCNN(
+        backbone, num_classes=81, min_size=min(height, width), max_size=max(height, width)
     )
-    for name, parameter in model.backbone.body.named_parameters():
-        # without weights nothing is frozen, whatever trainable_backbone_layers says
-        parameter.requires_grad_(name.startswith(("layer2", "layer3", "layer4")))
     model.roi_heads.box_predictor.cls_score.weight.data *= SCORE_FACTOR
     target = {"boxes": boxes, "labels": torch.arange(OBJECTS) % 80 + 1}
     return _steps(model, lambda: model([image], [target]), lambda: model([image]))
