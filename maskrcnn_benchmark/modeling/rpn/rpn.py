@@ -13,7 +13,7 @@ from .inference import make_rpn_postprocessor
 from .loss import make_rpn_loss_evaluator
 from .oriented.oriented_rpn import OrientedRPNModule
 from .retinanet.retinanet import build_retinanet
-from .utils import same_size_conv
+from .utils import same_size_conv, sparsely_sampled_conv
 
 
 class RPNHeadConvRegressor(nn.Module):
@@ -34,7 +34,7 @@ class RPNHeadFeatureSingleConv(nn.Module):
 
     def __init__(self, cfg, in_channels: int):
         super().__init__()
-        self.conv = same_size_conv(in_channels, in_channels, 3)
+        self.conv = sparsely_sampled_conv(in_channels)
         self.out_channels = in_channels
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
@@ -48,7 +48,7 @@ class RPNHead(nn.Module):
 
     def __init__(self, cfg, in_channels: int, num_anchors: int):
         super().__init__()
-        self.conv = same_size_conv(in_channels, in_channels, 3)
+        self.conv = sparsely_sampled_conv(in_channels)
         self.cls_logits = same_size_conv(in_channels, num_anchors, 1)
         self.bbox_pred = same_size_conv(in_channels, num_anchors * 4, 1)
 

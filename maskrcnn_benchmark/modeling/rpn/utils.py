@@ -2,12 +2,22 @@
 
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.layers.sparse_gradient_conv import SparseGradientConv2d
+
 from ..utils import cat
 
 
 def same_size_conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
     """Build a convolution that keeps the map's size, its weights normal with std 0.01."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    return _start_small(nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2))
+
+
+def sparsely_sampled_conv(channels: int) -> nn.Conv2d:
+    """Build the 3x3 convolution of a head of whose cells the loss samples a few."""
+    return _start_small(SparseGradientConv2d(channels, channels))
+
+
+def _start_small(conv: nn.Conv2d) -> nn.Conv2d:
     nn.init.normal_(conv.weight, std=0.01)
     nn.init.zeros_(conv.bias)
     return conv

@@ -13,7 +13,7 @@ from maskrcnn_benchmark.modeling.oriented_coders import MidpointOffsetCoder
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 
-from ..utils import permute_and_flatten, same_size_conv
+from ..utils import permute_and_flatten, same_size_conv, sparsely_sampled_conv
 from .anchors import CenteredAnchors
 from .inference import make_oriented_proposal_selector
 from .loss import make_oriented_rpn_loss
@@ -27,7 +27,7 @@ class OrientedRPNHead(nn.Module):
 
     def __init__(self, cfg, in_channels: int, num_anchors: int):
         super().__init__()
-        self.conv = same_size_conv(in_channels, in_channels, 3)
+        self.conv = sparsely_sampled_conv(in_channels)
         self.cls_logits = same_size_conv(in_channels, num_anchors, 1)
         self.bbox_pred = same_size_conv(in_channels, num_anchors * CODE_SIZE, 1)
 
