@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from yacs.config import CfgNode
 
 from maskrcnn_benchmark.commands import predict
 from maskrcnn_benchmark.engine.predictor import Predictor
+from maskrcnn_benchmark.export import onnx_detector
 from maskrcnn_benchmark.export.detectors import ExportableDetector
 from maskrcnn_benchmark.export.files import (
     METADATA,
@@ -263,3 +265,19 @@ def test_oriented_suppression_against_the_plain_one():
     kept = oriented_nms_per_class(corners, labels, 0.2)
     assert 40 < len(kept) < 140
     assert kept.tolist() == sorted(oriented_nms(corners, scores, 0.2, groups=labels).tolist())
+
+
+def test_fault_work_of_one_exported_file_was_taken_for_that_of_another(tmp_path, monkeypatch):
+    cfg = make_cfg(*KINDS["faster"])
+    metadata = {METADATA: json.dumps(make_metadata(cfg, CLASSES, 32))}
+    session = SimpleNamespace(
+        get_modelmeta=lambda: SimpleNamespace(custom_metadata_map=metadata), get_outputs=list
+    )
+    monkeypatch.setattr(onnx_detector, "_open", lambda _: session)
+    known = []
+    for number, weights in enumerate((b"some", b"others", b"some")):
+        path = tmp_path / f"{number}.onnx"
+        path.write_bytes(weights)
+        detector = OnnxDetector(str(path))
+        known.append(Predictor(detector.cfg, detector).depends_on())
+    assert known[0] == known[2] != known[1]

@@ -290,3 +290,16 @@ def test_fault_one_compressed_strip_was_unpacked_for_each_window(tmp_path, strip
                 assert np.array_equal(part, pixels[y0 : y0 + 50, x0 : x0 + 30, ::-1])
         reader._file = file
     assert counting.reads == reads
+
+
+def test_fault_a_tag_of_another_type_was_told_of_no_file(tmp_path):
+    """The strips' height in bytes: TypeError, which ended a prediction on many images."""
+    path = write_tiff(tmp_path / "x.tif", RNG.integers(0, 255, (1, 70, 90), np.uint8))
+    data = bytearray(path.read_bytes())
+    start = int.from_bytes(data[4:8], "little") + 2
+    entries = range(start, start + 12 * data[start - 2], 12)
+    (entry,) = (at for at in entries if int.from_bytes(data[at : at + 2], "little") == 278)
+    data[entry + 2] = 1  # BYTE
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"x.tif: cannot be read as an image"):
+        open_image(path)

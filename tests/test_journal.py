@@ -1,12 +1,15 @@
 """A prediction that is killed goes on, and ends with the very same bytes."""
 
 import logging
+import resource
+import signal
 
 import numpy as np
 import pytest
 from test_predictor import BlobModel, contents, make_predictor, predict, scene
 
-from maskrcnn_benchmark.engine.journal import JOURNAL
+from maskrcnn_benchmark.dota.detections import Detections
+from maskrcnn_benchmark.engine.journal import JOURNAL, Journal
 from maskrcnn_benchmark.images.image_io import write_image
 
 
@@ -104,3 +107,21 @@ def test_a_changed_image_is_done_anew(tmp_path, images, caplog):
     assert len(model.seen) == 5 and "second.png: has changed" in caplog.text
     lines = (out / "Task2_blob.txt").read_text().splitlines()
     assert lines and all(line.startswith("first ") for line in lines)
+
+
+def test_fault_a_line_that_a_full_disk_cut_short_made_all_behind_it_void(tmp_path, images):
+    """A limit on the size of files ends writing as a full disk does: with a part of the line."""
+    journal = Journal(tmp_path, {"score": 0})
+    found = [Detections(np.ones((9, 4)), np.ones(9), np.ones(9))]
+    journal.of_image(images[0])[0] = found
+    limits, size = resource.getrlimit(resource.RLIMIT_FSIZE), (tmp_path / JOURNAL).stat().st_size
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            journal.of_image(images[0])[1] = found
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, previous)
+    journal.of_image(images[0])[2] = found
+    assert sorted(Journal(tmp_path, {"score": 0}).of_image(images[0])) == [0, 2]

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -22,11 +23,13 @@ from maskrcnn_benchmark.commands import predict as predict_command
 from maskrcnn_benchmark.config import cfg as default_cfg
 from maskrcnn_benchmark.dota.annotations import write_labels
 from maskrcnn_benchmark.dota.average_precision import evaluate_folders
+from maskrcnn_benchmark.dota.detections import Detections
 from maskrcnn_benchmark.dota.merge import merge_tiles
 from maskrcnn_benchmark.dota.submission import read_task_folder
 from maskrcnn_benchmark.engine import prediction_results
 from maskrcnn_benchmark.engine import predictor as predictor_module
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
+from maskrcnn_benchmark.engine.prediction_results import PredictionResults
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
 from maskrcnn_benchmark.images.image_io import (
     MAX_PIXELS,
@@ -34,6 +37,7 @@ from maskrcnn_benchmark.images.image_io import (
     set_max_pixels,
     write_image,
 )
+from maskrcnn_benchmark.images.open_image import open_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.mask_pasting import Masker
 from maskrcnn_benchmark.utils import progress as progress_module
@@ -652,3 +656,35 @@ def test_memory_does_not_grow_with_a_tiff(tmp_path):
 
     # 900 MB more pixels; GDAL keeps 256 MB of them; measured: 460 MB
     assert peak(20000, 15000) < peak(1000, 1000) + 600
+
+
+def test_fault_an_image_told_as_skipped_was_in_the_files_and_counted_as_done(
+    tmp_path, two_scenes, monkeypatch, caplog
+):
+    """Its features cannot be made, after another process has drawn it."""
+
+    def to_features(image, *_):
+        if image == two_scenes[0].stem:
+            raise ValueError("points beyond what EPSG:32633 covers")
+        return []
+
+    monkeypatch.setattr(prediction_results, "to_features", to_features)
+    results = PredictionResults(tmp_path / "out", ["blob"], {})
+    with results:
+        for path in two_scenes:
+            reader = open_image(path)
+            results.draw(path, reader, Detections.empty())
+            with suppress(ValueError):
+                results.add(path, reader, Detections.empty())
+    assert [results.is_whole(path, True) for path in two_scenes] == [False, True]
+    assert list(json.loads((tmp_path / "out" / "detections.json").read_text())["images"]) == [
+        two_scenes[1].stem
+    ]
+    assert len(list((tmp_path / "out").glob("*_detections.jpg"))) == 1
+    assert not (tmp_path / "out" / "unfinished").exists()
+    predictor = make_predictor(BlobModel())
+    model_out = tmp_path / "found"
+    assert (
+        predict_files(predictor, two_scenes, model_out, ["blob"], score=0.05, about={}, draw=False)
+        == 1
+    )

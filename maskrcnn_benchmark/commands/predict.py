@@ -5,8 +5,8 @@ python tools/predict.py --config-file output/config.yml --weights output/model_f
 
 torchrun --nproc_per_node 4 tools/predict.py … shares the work out among processes.
 
-The folder --out gets NAME_detections.jpg per image, Task2_<class>.txt (and Task1_ if the model has
-masks) in DOTA's form, and detections.json.
+The folder --out gets NAME_detections.jpg per image, Task2_<class>.txt (and Task1_ if the model
+knows orientation) in DOTA's form, and detections.json.
 """
 
 import argparse
@@ -85,6 +85,7 @@ def _predict(args: argparse.Namespace, config_file: str, detector: OnnxDetector 
     images = find_images(args.images)
     check_out(images, args.out)
     options = {"DOTA.TILE": args.tile, "DOTA.OVERLAP": args.overlap, "DTYPE": args.dtype}
+    options["MODEL.DEVICE"] = None if detector is None else "cpu"  # whatever the file says
     given = [str(part) for pair in options.items() if pair[1] is not None for part in pair]
     cfg = start_run(config_file, [*args.opts, *given], local_rank=0, log_to_file=False)
     check_tile(cfg.DOTA.TILE, cfg.DOTA.OVERLAP)  # before the model is built

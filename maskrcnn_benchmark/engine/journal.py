@@ -117,10 +117,11 @@ class Journal:
         lines = b"".join(json.dumps(e).encode() + b"\n" for e in [*self._waiting, event])
         if not self._keep:
             self._path.unlink(missing_ok=True)
-        with open(self._path, "ab", buffering=0) as file:
+        with open(self._path, "ab") as file:
             if file.tell() > self._keep:
-                file.truncate(self._keep)  # what a kill cut short
+                file.truncate(self._keep)  # what a kill or a full disk cut short
             file.write(lines)
+            file.flush()  # OSError where not all of it is written
             self._keep = file.tell()
         self._waiting.clear()
 

@@ -130,7 +130,7 @@ def predict_files(
                 job.draw(journal)
         _predict_each(job, batches, journal, draw, progress)
     _package.info("%d of %d images done, results are in %s", len(results), len(images), out)
-    failed = len(images) - len(results.pictures if draw else results)
+    failed = sum(not results.is_whole(path, draw) for path in images)
     if not failed:
         journal.finish(outputs)
     return all_gather(failed)[0]

@@ -88,9 +88,10 @@ class PredictionResults:
 
     def add(self, path: Path, reader: ImageReader, detections: Detections) -> None:
         """Take what was found in an image."""
+        # this first: it may fail, and what is told as skipped must be in none of the files
+        features = to_features(path.stem, reader.georeference, detections, self.class_names)
         self._entries[path.stem] = _entry(path, reader, detections, self.class_names)
         self._found[path.stem] = detections
-        features = to_features(path.stem, reader.georeference, detections, self.class_names)
         self._features.setdefault(reader.georeference is not None, []).extend(features)
 
     def draw(self, path: Path, reader: ImageReader, detections: Detections) -> None:
@@ -102,6 +103,10 @@ class PredictionResults:
     def has_picture(self, path: Path) -> bool:
         """Say whether an image's picture was written."""
         return self._picture(path) in self.pictures
+
+    def is_whole(self, path: Path, with_picture: bool) -> bool:
+        """Say whether an image has a result and, if one is wanted, a picture."""
+        return path.stem in self._found and (self.has_picture(path) or not with_picture)
 
     def _picture(self, path: Path) -> Path:
         return self.unfinished / f"{path.stem}{DRAWING}"
@@ -134,6 +139,9 @@ class PredictionResults:
         for path in texts:
             os.replace(path, self.folder / path.name)
         for path in tuple(self.pictures):
+            if path.name.removesuffix(DRAWING) not in self._found:
+                path.unlink(missing_ok=True)  # process 0 failed at what another one could draw
+                continue
             try:
                 os.replace(path, self.folder / path.name)
             except OSError as error:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from maskrcnn_benchmark.images.files import file_sha256
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 
@@ -45,6 +46,9 @@ class OnnxDetector(nn.Module):
         self.cfg = CfgNode.load_cfg(metadata["settings"])
         self.cfg.MODEL.DEVICE = "cpu"
         self.output_names = [output.name for output in self.session.get_outputs()]
+        # among the state, by which a prediction tells one file's work from another's
+        checksum = bytearray.fromhex(file_sha256(Path(path)))
+        self.register_buffer("checksum", torch.frombuffer(checksum, dtype=torch.uint8))
 
     def write_settings(self, folder: str) -> str:
         """Write the settings as a config file into a folder; return its path."""

@@ -55,8 +55,10 @@ class GeoTiffReader(ImageReader):
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             self._file = rasterio.open(path, driver="GTiff")
         self.size = (self._file.width, self._file.height)
-        if self._file.crs and not self._file.transform.is_identity:
-            self.georeference = GeoReference(self._file.crs.to_string(), self._file.transform[:6])
+        with self._reading():
+            if self._file.crs and not self._file.transform.is_identity:
+                crs = self._file.crs.to_string()
+                self.georeference = GeoReference(crs, self._file.transform[:6])
         self.is_windowed = bool(choice) or self._is_plain()
         if self.is_windowed:
             with self._reading():
@@ -186,7 +188,7 @@ class GeoTiffReader(ImageReader):
         try:
             with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
                 yield
-        except (rasterio.errors.RasterioError, ValueError, KeyError, SyntaxError) as error:
+        except Exception as error:  # damaged tags raise all kinds, of GDAL's and of Python's own
             message = str(error.__cause__ or error)
             raise ValueError(f"{self._path}: cannot be read as an image: {message}") from error
 
