@@ -194,6 +194,8 @@ def test_the_metadata_say_how_to_feed_the_graph():
         ([*KINDS["faster"], "TEST.BBOX_AUG.ENABLED", True], "BBOX_AUG"),
         ([*KINDS["mask"], "MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS", True], "POSTPROCESS_MASKS"),
         ([*KINDS["faster"], "MODEL.RESNETS.STAGE_WITH_DCN", (False, True, True, True)], "DCN"),
+        ([*KINDS["faster"], "MODEL.ROI_HEADS.NMS", 0.0], "ROI_HEADS.NMS"),
+        ([*KINDS["faster"], "MODEL.RPN.NMS_THRESH", 0.0], "RPN.NMS_THRESH"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_with_the_reason(options, told, tmp_path):

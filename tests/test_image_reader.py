@@ -182,6 +182,13 @@ def test_georeference(tmp_path):
         )
 
 
+def test_fault_a_system_that_is_not_of_the_earth_cost_the_image_its_detections(tmp_path):
+    site = rasterio.crs.CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
+    options = {"crs": site, "transform": rasterio.Affine(0.5, 0, 5, 0, -0.5, 6)}
+    with open_image(write_tiff(tmp_path / "a.tif", noise(3), **options)) as reader:
+        assert reader.georeference is None
+
+
 @pytest.mark.parametrize(
     ("bands", "stretch", "message"),
     [

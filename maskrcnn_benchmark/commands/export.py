@@ -12,7 +12,7 @@ import argparse
 from maskrcnn_benchmark.config.settings import given_keys
 from maskrcnn_benchmark.data.num_classes import settle_num_classes
 from maskrcnn_benchmark.engine.predictor import read_class_names
-from maskrcnn_benchmark.export.files import export_detector
+from maskrcnn_benchmark.export.files import check_ending, export_detector
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils.checkpoint import load_trained
 from maskrcnn_benchmark.utils.command_line import add_run_arguments, parse_with_pairs, run_tool
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True, metavar="FILE", help=".pth, .pkl or a URL")
     add_run_arguments(parser)
     args = parse_with_pairs(parser)
+    check_ending(args.out)  # before a model is built and loaded
     cfg = start_run(
         args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"], args.local_rank, log_to_file=False
     )

@@ -45,9 +45,7 @@ def export_detector(cfg: CfgNode, model: nn.Module, class_names: list[str], path
     Raises:
         ValueError: another ending; a model that cannot be exported, with the reason.
     """
-    writers = {".onnx": _write_onnx, ".pt2": _write_program}
-    if Path(path).suffix not in writers:
-        raise ValueError(f"expected a file that ends in {' or '.join(writers)}, got {path}")
+    check_ending(path)
     detector = make_exportable(cfg, model)
     divisor = cfg.DATALOADER.SIZE_DIVISIBILITY or (32 if cfg.MODEL.RPN.USE_FPN else 16)
     metadata = make_metadata(cfg, class_names, divisor)
@@ -55,7 +53,13 @@ def export_detector(cfg: CfgNode, model: nn.Module, class_names: list[str], path
     program = _follow(detector, divisor)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as part:
-        writers[Path(path).suffix](program, names, metadata, part)
+        _WRITERS[Path(path).suffix](program, names, metadata, part)
+
+
+def check_ending(path: str) -> None:
+    """Refuse a file's name that says of no form to write it in (ValueError)."""
+    if Path(path).suffix not in _WRITERS:
+        raise ValueError(f"expected a file that ends in {' or '.join(_WRITERS)}, got {path}")
 
 
 def make_exportable(cfg: CfgNode, model: nn.Module) -> ExportableDetector:
@@ -74,12 +78,15 @@ def make_exportable(cfg: CfgNode, model: nn.Module) -> ExportableDetector:
         "MODEL.RESNETS.STAGE_WITH_DCN (deformable convolutions)": any(
             isinstance(module, DFConv2d) for module in model.modules()
         ),
+        "MODEL.RPN.NMS_THRESH, MODEL.ROI_HEADS.NMS or MODEL.RETINANET.NMS_TH of 0": (
+            min(cfg.MODEL.RPN.NMS_THRESH, cfg.MODEL.ROI_HEADS.NMS, cfg.MODEL.RETINANET.NMS_TH) <= 0
+        ),
     }
     for name, is_set in refusals.items():
         if is_set:
             raise ValueError(
                 f"{name} cannot be exported: Faster and Mask R-CNN, RetinaNet, Oriented R-CNN and "
-                "Gliding Vertex on plain convolutions can"
+                "Gliding Vertex on plain convolutions and with suppression can"
             )
     if cfg.MODEL.RETINANET_ON:
         return ExportableRetinaNet(model)
@@ -158,3 +165,6 @@ def _drop_assertions(module: GraphModule) -> None:
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     module.recompile()
+
+
+_WRITERS = {".onnx": _write_onnx, ".pt2": _write_program}

@@ -56,9 +56,10 @@ class GeoTiffReader(ImageReader):
             self._file = rasterio.open(path, driver="GTiff")
         self.size = (self._file.width, self._file.height)
         with self._reading():
-            if self._file.crs and not self._file.transform.is_identity:
-                crs = self._file.crs.to_string()
-                self.georeference = GeoReference(crs, self._file.transform[:6])
+            crs = self._file.crs
+            on_earth = crs and (crs.is_geographic or crs.is_projected)  # a building site's is not
+            if on_earth and not self._file.transform.is_identity:
+                self.georeference = GeoReference(crs.to_string(), self._file.transform[:6])
         self.is_windowed = bool(choice) or self._is_plain()
         if self.is_windowed:
             with self._reading():
