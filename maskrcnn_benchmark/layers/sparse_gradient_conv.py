@@ -4,6 +4,7 @@ An RPN computes 65,536 cells of the finest map of a 1024x1024 tile, and its loss
 than 256 of them. The gradient is zero elsewhere, and so are most products of the backward pass.
 """
 
+import itertools
 from typing import Any
 
 import torch
@@ -53,17 +54,16 @@ class _Conv3x3(torch.autograd.Function):
             grad_weight = conv2d_weight(x, weight.shape, gradient, padding=1)
             return grad_x, grad_weight, gradient.sum((0, 2, 3))
         rows = gradient.permute(0, 2, 3, 1)[image, row, column]  # (K, out)
-        # the 9 cells that each of the K was computed from; beyond the border lie zeros
-        steps = torch.arange(-1, 2)
-        row, column = row[:, None, None] + steps[:, None], column[:, None, None] + steps
+        x_cells = x.permute(0, 2, 3, 1)
+        grad_x, grad_weight = torch.zeros_like(x), torch.empty_like(weight)
+        grad_x_cells = grad_x.permute(0, 2, 3, 1)
         height, width = x.shape[2:]
-        outside = ((row < 0) | (row >= height) | (column < 0) | (column >= width))[..., None]
-        nine = image[:, None, None], row.clamp(0, height - 1), column.clamp(0, width - 1)
-
-        kernel = weight.permute(0, 2, 3, 1)  # (out, 3, 3, in)
-        patches = x.permute(0, 2, 3, 1)[nine].masked_fill(outside, 0)  # (K, 3, 3, in)
-        grad_weight = (rows.T @ patches.flatten(1)).view(kernel.shape).permute(0, 3, 1, 2)
-        summands = (rows @ kernel.flatten(1)).view(patches.shape).masked_fill(outside, 0)
-        grad_x = torch.zeros_like(x)
-        grad_x.permute(0, 2, 3, 1).index_put_(nine, summands, accumulate=True)
+        for i, j in itertools.product(range(3), range(3)):
+            source_row, source_column = row + i - 1, column + j - 1
+            inside = (0 <= source_row) & (source_row < height)
+            inside &= (0 <= source_column) & (source_column < width)
+            source = image[inside], source_row[inside], source_column[inside]
+            grad_weight[:, :, i, j] = rows[inside].T @ x_cells[source]
+            # no cell twice: what adds to one cell from several threads has no fixed order
+            grad_x_cells[source] += rows[inside] @ weight[:, :, i, j]
         return grad_x, grad_weight, rows.sum(0)
