@@ -1,4 +1,4 @@
-"""MODEL.CHECKPOINT_BODY, CHANNELS_LAST and FOLD_BATCH_NORM: the same model, computed otherwise."""
+"""MODEL.CHECKPOINT_BODY, CHANNELS_LAST, FAST_ROI_ALIGN, FOLD_BATCH_NORM: one model, other sums."""
 
 import pytest
 import torch
@@ -6,6 +6,8 @@ from tiny_models import made_batch, tiny_fbnet, tiny_mask_rcnn
 
 from maskrcnn_benchmark.benchmarks.memory import LiveTensors
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers.roi_align import roi_align_pyramid
+from maskrcnn_benchmark.modeling import poolers
 
 
 def gradients(model):
@@ -25,6 +27,24 @@ def test_checkpointing_changes_no_loss_and_no_gradient():
     for name, gradient in found.items():
         scale = expected[name].abs().max()
         assert (gradient - expected[name]).abs().max() <= 1e-5 * scale, name
+
+
+def test_fast_roi_align_changes_roundings_alone(monkeypatch):
+    calls = []
+
+    def counted(*args):
+        calls.append(args)
+        return roi_align_pyramid(*args)
+
+    monkeypatch.setattr(poolers, "roi_align_pyramid", counted)
+    plain, changed = tiny_mask_rcnn(), tiny_mask_rcnn("MODEL.FAST_ROI_ALIGN", True)
+    (losses, expected), (other_losses, found) = gradients(plain), gradients(changed)
+    assert len(calls) == 2  # the box head's and the mask head's
+    assert other_losses == pytest.approx(losses, rel=1e-4)
+    assert list(found) == list(expected)
+    for name, gradient in found.items():
+        scale = expected[name].abs().max()
+        assert (gradient - expected[name]).abs().max() <= 1e-3 * scale, name
 
 
 def test_checkpointed_blocks_are_not_held_for_the_backward_pass():

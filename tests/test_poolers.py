@@ -1,8 +1,11 @@
-"""The choice of the pyramid level and the pooling there."""
+"""The choice of the pyramid level and the pooling there, level by level and all at once."""
+
+import time
 
 import pytest
 import torch
 import torchvision
+from second_device import SecondDevice
 
 from maskrcnn_benchmark.modeling.poolers import LevelMapper, Pooler
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -39,3 +42,88 @@ def test_pools_each_box_from_its_level_in_the_order_of_the_boxes():
 def test_no_boxes_at_all():
     features = [torch.randn(1, 3, 20, 30), torch.randn(1, 3, 10, 15)]
     assert Pooler((7, 7), (1 / 4, 1 / 8), 2)(features, [boxes()]).shape == (0, 3, 7, 7)
+    assert Pooler((7, 7), (1 / 4, 1 / 8), 2, fast=True)(features, [boxes()]).shape == (0, 3, 7, 7)
+
+
+SCALES = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
+
+
+def made_scene(count, channels, seed=0):
+    """Features of two images, one level more than SCALES, and boxes; some leave their image."""
+    generator = torch.Generator().manual_seed(seed)
+    features = [
+        torch.randn(2, channels, 320 // s, 416 // s, generator=generator)
+        for s in (4, 8, 16, 32, 64)
+    ]
+    images = []
+    for _ in features[0]:
+        side = torch.exp(torch.rand(count, 2, generator=generator) * 5)  # 1 to 148 pixels
+        side[0] = torch.tensor([400.0, 300.0])  # of the last level
+        center = torch.rand(count, 2, generator=generator) * torch.tensor([440.0, 340.0]) - 10
+        xyxy = torch.cat([center - side / 2, center + side / 2], dim=1)
+        images.append(BoxList(xyxy, (416, 320)))
+    images[0].bbox[3, 2:] = images[0].bbox[3, :2] - 5  # no area
+    images[1].bbox[2] += 2000  # wholly outside
+    return features, images
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_pooling_all_levels_at_once_is_torchvisions_but_for_roundings(samples):
+    features, images = made_scene(count=40, channels=3)
+    results = []
+    for fast in (False, True):
+        inputs = [level.clone().requires_grad_() for level in features]
+        pooled = Pooler((7, 5), SCALES, samples, fast)(inputs, images)
+        weight = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1))
+        results.append((pooled, torch.autograd.grad((pooled * weight).sum(), inputs[:4])))
+    (expected, expected_gradients), (found, gradients) = results
+    assert found.shape == (80, 3, 7, 5)
+    assert not torch.equal(found, expected)  # computed otherwise
+    assert found[42].abs().max() == 0  # the box outside
+    assert torch.allclose(found, expected, atol=1e-4)
+    for gradient, other in zip(gradients, expected_gradients, strict=True):
+        assert torch.allclose(gradient, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_pooling_all_levels_at_once_keeps_half_precision(dtype):
+    features, images = made_scene(count=10, channels=3)
+    features = [level.to(dtype) for level in features]
+    found = Pooler((7, 7), SCALES, 2, fast=True)(features, images)
+    expected = Pooler((7, 7), SCALES, 2)(features, images)
+    assert found.dtype == expected.dtype == dtype
+    assert torch.allclose(found, expected, atol=0.05)
+
+
+def test_samples_that_adapt_to_the_box_are_torchvisions():
+    features, images = made_scene(count=10, channels=3)
+    found = Pooler((7, 7), SCALES, 0, fast=True)(features, images)
+    assert torch.equal(found, Pooler((7, 7), SCALES, 0)(features, images))
+
+
+def test_other_devices_have_torchvisions_kernels():
+    features, images = made_scene(count=10, channels=3)
+    expected = Pooler((7, 7), SCALES, 2)(features, images)
+    with SecondDevice():
+        there = [level.to("fake") for level in features]
+        found = Pooler((7, 7), SCALES, 2, fast=True)(there, [b.to("fake") for b in images])
+        assert torch.equal(found.cpu(), expected)
+
+
+def test_pooling_all_levels_at_once_takes_a_part_of_the_time():
+    features, images = made_scene(count=250, channels=256)
+    threads = torch.get_num_threads()
+
+    def seconds(pooler):
+        with torch.no_grad():
+            start = time.process_time()
+            pooler(features, images)
+        return time.process_time() - start
+
+    plain, fast = Pooler((7, 7), SCALES, 2), Pooler((7, 7), SCALES, 2, fast=True)
+    torch.set_num_threads(1)  # others would be charged for waiting
+    try:
+        times = [(seconds(plain), seconds(fast)) for _ in range(4)]
+    finally:
+        torch.set_num_threads(threads)
+    assert min(fast for _, fast in times) < 0.7 * min(plain for plain, _ in times)

@@ -43,13 +43,19 @@ def make_target():
     return target
 
 
+def precision():
+    """Return the context that DTYPE asks for: mixed precision for "bfloat16"."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=cfg.DTYPE == "bfloat16")
+
+
 def make_training(model):
     """Return a function that runs one training step and returns the sum of the losses."""
     optimizer = make_optimizer(cfg, model.train())
     image, target = torch.randn(1, 3, HEIGHT, WIDTH), make_target()
 
     def step():
-        loss = sum(model(image, [target]).values())
+        with precision():
+            loss = sum(model(image, [target]).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -64,7 +70,7 @@ def make_inference(model):
     model.eval()
 
     def step():
-        with torch.no_grad():
+        with torch.no_grad(), precision():
             return model(image)[0].get_field("scores").sum().item()
 
     return step

@@ -93,7 +93,7 @@ def _predict(args: argparse.Namespace, config_file: str, detector: OnnxDetector 
     warn = logging.getLogger("maskrcnn_benchmark").warning
     if is_main_process():
         if not choice.stretch:
-            report_dark_images(images, warn)
+            report_dark_images(images, warn, choice)
         report_prediction_scale(cfg, load_config(config_file, args.opts).DOTA.TILE, warn)
     settings_from = args.config_file or args.weights
     about = {"config": settings_from, "weights": args.weights, "score": args.score}

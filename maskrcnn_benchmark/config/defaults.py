@@ -1,10 +1,10 @@
 """Every configuration key with its default, meaning and unit.
 
 The keys and values of the original are unchanged. New are MODEL.CROWD, MODEL.ORIENTED, DOTA,
-MODEL.CHANNELS_LAST, MODEL.CHECKPOINT_BODY, MODEL.FOLD_BATCH_NORM, SOLVER.ACCUMULATE,
-SOLVER.CLIP_GRADIENT, SOLVER.EMA, SOLVER.SEED, SOLVER.STEP_TIMEOUT, TEST.CHANNELS_LAST,
-INPUT.DIAGONAL_FLIP_PROB_TRAIN and INPUT.ROTATE_…. A tuple stays a tuple, a list a list: yacs
-compares types when a file is merged.
+MODEL.CHANNELS_LAST, MODEL.CHECKPOINT_BODY, MODEL.FAST_ROI_ALIGN, MODEL.FOLD_BATCH_NORM,
+SOLVER.ACCUMULATE, SOLVER.CLIP_GRADIENT, SOLVER.EMA, SOLVER.SEED, SOLVER.STEP_TIMEOUT,
+TEST.CHANNELS_LAST, INPUT.DIAGONAL_FLIP_PROB_TRAIN and INPUT.ROTATE_…. A tuple stays a tuple, a
+list a list: yacs compares types when a file is merged.
 """
 
 import os
@@ -37,6 +37,9 @@ _C.MODEL.CHANNELS_LAST = False
 # keep only the input of each residual block of a ResNet in training and compute what is inside
 # again for the gradients: less memory, the same numbers, about a third more time
 _C.MODEL.CHECKPOINT_BODY = False
+# on the CPU, RoIAlign pools from all levels of a pyramid at once, in a fifth of the time; the last
+# bits differ
+_C.MODEL.FAST_ROI_ALIGN = False
 # multiply the weights of a ResNet's convolutions, not their outputs, by the frozen batch norms'
 # factors: faster; the last bits differ, and forward hooks of these layers are not called
 _C.MODEL.FOLD_BATCH_NORM = False

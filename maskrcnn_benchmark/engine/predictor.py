@@ -29,8 +29,10 @@ from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.utils.changed_settings import plain_settings
 from maskrcnn_benchmark.utils.checkpoint import load_trained
 from maskrcnn_benchmark.utils.precision import autocast, set_float32_precision
+from maskrcnn_benchmark.utils.process_memory import give_back_freed_memory
 from maskrcnn_benchmark.utils.read_ahead import one_ahead
 
+GIVE_BACK_EVERY = 16  # batches, which leave freed memory between what was found in them
 READ = ("MODEL.", "INPUT.", "DOTA.", "TEST.", "DTYPE", "DATALOADER.SIZE")  # settings that matter
 
 # an image, or the part of one that a window shows
@@ -80,6 +82,7 @@ class Predictor:
         self.dtype = cfg.DTYPE
         self.tile, self.overlap = cfg.DOTA.TILE, cfg.DOTA.OVERLAP
         self.nms_hbb, self.nms_obb = cfg.DOTA.NMS_HBB, cfg.DOTA.NMS_OBB
+        self._batches_done = 0
 
     @classmethod
     def from_checkpoint(cls, cfg, weights: str) -> "Predictor":
@@ -239,6 +242,9 @@ class Predictor:
             id(piece): to_detections(prediction.to("cpu"), piece.window)
             for piece, prediction in zip(shown, predictions, strict=True)
         }
+        self._batches_done += 1
+        if self._batches_done % GIVE_BACK_EVERY == 0:
+            give_back_freed_memory()
         return [found.get(id(piece), Detections.empty()) for piece in pieces]
 
     @torch.no_grad()

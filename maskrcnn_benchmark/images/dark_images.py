@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.geotiff import GeoTiffReader
 from maskrcnn_benchmark.images.image_io import read_16_bit_maximum
 from maskrcnn_benchmark.images.open_image import open_image
@@ -11,16 +12,19 @@ TWELVE_BITS = 4095
 MOST_LOOKED_AT = 5  # images that are decoded for this
 
 
-def report_dark_images(paths: Sequence[Path], report: Callable[[str], None]) -> None:
+def report_dark_images(
+    paths: Sequence[Path], report: Callable[[str], None], choice: BandChoice | None = None
+) -> None:
     """Look at a few of the images, and report if 16-bit ones use no more than 12 bits.
 
     Args:
         paths: images; up to MOST_LOOKED_AT of them, evenly spread, are opened, and those of 16
             bits decoded.
         report: is told how many of them are dark, and what to do.
+        choice: of a TIFF's bands.
     """
     chosen = paths[:: -(-len(paths) // MOST_LOOKED_AT)] if paths else []
-    greatest = {path: _maximum(path) for path in chosen}
+    greatest = {path: _maximum(path, choice) for path in chosen}
     dark = {path: value for path, value in greatest.items() if value <= TWELVE_BITS}
     if dark:
         path, value = max(dark.items(), key=lambda item: item[1])
@@ -32,13 +36,13 @@ def report_dark_images(paths: Sequence[Path], report: Callable[[str], None]) -> 
         )
 
 
-def _maximum(path: Path) -> float:
+def _maximum(path: Path, choice: BandChoice | None) -> float:
     """Return a 16-bit image's greatest value; infinity for what is none, or cannot be read.
 
     Of what is read by windows, a sample is looked at.
     """
     try:
-        with open_image(path) as reader:
+        with open_image(path, choice=choice) as reader:
             if isinstance(reader, GeoTiffReader):
                 return reader.sample_16_bit_maximum()
         value = read_16_bit_maximum(path)

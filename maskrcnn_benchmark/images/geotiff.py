@@ -1,9 +1,10 @@
 """TIFF and GeoTIFF files, tiled or in strips, read window by window through rasterio.
 
-Memory does not grow with the image: it is a window, and GDAL's cache of CACHE_MB. What is read is
-what `image_io.read_image` would give: stored pixel order, BGR, 16 bits divided by 257.
+Memory does not grow with the image: it is a window, and GDAL's cache of CACHE_BYTES. What is read
+is what `image_io.read_image` would give: stored pixel order, BGR, 16 bits divided by 257.
 """
 
+import itertools
 import os
 import warnings
 from collections.abc import Iterator
@@ -25,8 +26,9 @@ from maskrcnn_benchmark.images.tiff_layout import (
     check_tiff_layout,
 )
 
-CACHE_MB = 256  # a row of windows of 1024 in an image 30,000 wide takes 92 MB
+CACHE_BYTES = 128 * 2**20  # a row of windows of 1024 in an image 30,000 wide takes 92 MB
 SAMPLE_SIDE = 1024  # pixels of an image from which a range is taken, per side
+WINDOWS_PER_SIDE, WINDOW_SIDE = 4, 256  # of an image, and pixels, for a look at its range
 REDUCED_ROWS = 256  # of a reduced image, read at once
 PLAIN = {"uint8", "uint16"}  # types whose range is known
 
@@ -103,11 +105,21 @@ class GeoTiffReader(ImageReader):
             return bool(self._file.dataset_mask(window=_slices(window)).any())
 
     def sample_16_bit_maximum(self) -> float:
-        """Return the greatest value in a sample of 16-bit pixels; infinity for other depths."""
+        """Return the greatest value in a sample of 16-bit pixels; infinity for other depths.
+
+        The sample is a grid of windows, as few blocks of a large file as that takes.
+        """
         if "uint16" not in self._file.dtypes:
             return float("inf")
+        rows, columns = (
+            [(start, min(start + WINDOW_SIDE, side)) for start in _spread(side)]
+            for side in self.size[::-1]
+        )
         with self._reading():
-            return float(self._sample().filled(0).max())
+            return max(
+                float(self._file.read(self._bands, window=window, masked=True).filled(0).max())
+                for window in itertools.product(rows, columns)
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -187,11 +199,17 @@ class GeoTiffReader(ImageReader):
         import rasterio
 
         try:
-            with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+            with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
                 yield
         except Exception as error:  # damaged tags raise all kinds, of GDAL's and of Python's own
             message = str(error.__cause__ or error)
             raise ValueError(f"{self._path}: cannot be read as an image: {message}") from error
+
+
+def _spread(side: int) -> list[int]:
+    """Return where WINDOWS_PER_SIDE windows start that lie evenly along a side."""
+    last = max(side - WINDOW_SIDE, 0)
+    return [last * number // (WINDOWS_PER_SIDE - 1) for number in range(WINDOWS_PER_SIDE)]
 
 
 def _slices(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:

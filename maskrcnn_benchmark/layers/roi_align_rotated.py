@@ -1,15 +1,11 @@
-"""RoIAlign in rotated boxes, over all levels of a pyramid at once.
-
-A cell of the pooled grid averages samples, and a sample is the bilinear mean of four pixels, so
-that a cell is a weighted sum of a few rows of a table that holds the pixels of all levels: one
-`embedding_bag` gathers and adds them, and its gradient scatters back.
-"""
+"""RoIAlign in rotated boxes, over all levels of a pyramid at once."""
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .pyramid_samples import average_samples
 
 SAMPLES = 2  # along each side of a cell
 
@@ -31,29 +27,9 @@ def roi_align_rotated(
         [R, C, output_size, output_size], rows along the boxes' h and columns along their w. What
         lies more than a pixel outside a map counts as 0.
     """
-    channels = features[0].shape[1]
-    table = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in features])
-    places, start = [], 0  # of each level in the table
-    for images, _, height, width in (level.shape for level in features):
-        places.append((height, width, start))
-        start += images * height * width
-    height, width, start = torch.tensor(places, device=rois.device)[levels].unbind(1)  # [R] each
-    first = start + rois[:, 0].long() * height * width
-
-    x, y = sample_points(rois[:, 1:], scales.to(rois)[levels], output_size).unbind(-1)  # [R, K, S]
-    left, right, x_share, x_valid = _neighbours(x, width[:, None, None])
-    upper, lower, y_share, y_valid = _neighbours(y, height[:, None, None])
-    rows, weights = [], []
-    for row, row_share in ((upper, 1 - y_share), (lower, y_share)):
-        for column, column_share in ((left, 1 - x_share), (right, x_share)):
-            rows.append(first[:, None, None] + row * width[:, None, None] + column)
-            weights.append(row_share * column_share)
-    inside = (x_valid & y_valid).to(x_share.dtype) / SAMPLES**2
-    index = torch.cat(rows, dim=2).flatten(0, 1)  # [R * K, 4 * S]
-    weight = (torch.cat(weights, dim=2) * inside.repeat(1, 1, 4)).flatten(0, 1).to(table.dtype)
-    pooled = F.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
-    shape = (len(rois), output_size, output_size, channels)
-    return pooled.view(shape).permute(0, 3, 1, 2)
+    x, y = sample_points(rois[:, 1:], scales.to(rois)[levels], output_size).unbind(-1)
+    cells = average_samples(features, rois[:, 0].long(), levels, x, y)  # [R, cells, C]
+    return cells.transpose(1, 2).unflatten(2, (output_size, output_size))
 
 
 def sample_points(boxes: Tensor, scales: Tensor, output_size: int) -> Tensor:
@@ -69,21 +45,6 @@ def sample_points(boxes: Tensor, scales: Tensor, output_size: int) -> Tensor:
     cos, sin = (f(boxes[:, 4])[:, None, None] for f in (torch.cos, torch.sin))
     points = torch.stack([across * cos - down * sin, across * sin + down * cos], dim=-1)
     return points + center[:, None, None]
-
-
-def _neighbours(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the pixels before and after each place, the share of the latter, and what counts.
-
-    Args:
-        place: coordinates of samples; pixel i has its centre at i.
-        length: of the map along this axis, broadcastable to `place`.
-    """
-    valid = (place >= -1) & (place <= length)
-    place = torch.where(valid, place, 0)  # NaN would be no index
-    inside = torch.minimum(place.clamp(min=0), (length - 1).to(place.dtype))
-    before = inside.floor()
-    after = torch.minimum(before.long() + 1, length - 1)
-    return before.long(), after, inside - before, valid
 
 
 class ROIAlignRotated(nn.Module):

@@ -178,6 +178,6 @@ class Normalize:
         self.to_bgr255 = to_bgr255
 
     def __call__(self, image: torch.Tensor, target: Target = None) -> Any:
-        scaled = image.flip(0) * 255 if self.to_bgr255 else image
-        normalized = F.normalize(scaled, mean=self.mean, std=self.std)
+        scaled = image.flip(0).mul_(255) if self.to_bgr255 else image.clone()
+        normalized = F.normalize(scaled, mean=self.mean, std=self.std, inplace=True)
         return normalized if target is None else (normalized, target)
