@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.dark_images import report_dark_images
 
 
@@ -21,9 +22,9 @@ def made(tmp_path):
     return write
 
 
-def told(paths):
+def told(paths, choice=None):
     reports = []
-    report_dark_images(paths, reports.append)
+    report_dark_images(paths, reports.append, choice)
     return reports
 
 
@@ -51,3 +52,32 @@ def test_a_broken_image_is_left_to_those_who_read_it(made):
     paths = made([4095, 4095])
     paths[1].write_bytes(b"no image")
     assert "1 of 2 images" in told(paths)[0]
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A file of five bands of 12 bits and of much more than the windows that are looked at."""
+    rasterio = pytest.importorskip("rasterio")
+    path = tmp_path / "large.tif"
+    shape = {"count": 5, "width": 2000, "height": 1700, "dtype": "uint16"}
+    with rasterio.open(path, "w", driver="GTiff", compress="deflate", **shape) as file:
+        file.write(np.full((5, 1700, 2000), 4095, np.uint16))
+        file.write(np.full((1700, 2000), 50000, np.uint16), 5)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_the_chosen_bands_are_looked_at(large):
+    assert "1 of 1 images" in told([large], BandChoice(bands=(4, 3, 2)))[0]
+    assert told([large], BandChoice(bands=(5, 3, 2))) == []
+    assert told([large]) == []  # which bands must be said; those who read it say so
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (1999, 1699), (590, 490)])
+def test_windows_all_over_a_large_image_are_looked_at(large, x, y):
+    # they start at 0, 581, 1162, 1744 and 0, 481, 962, 1444, and are 256 pixels wide and high
+    rasterio = pytest.importorskip("rasterio")
+    with rasterio.open(large, "r+") as file:
+        file.write(np.full((1, 1), 4096, np.uint16), 2, window=((y, y + 1), (x, x + 1)))
+    assert told([large], BandChoice(bands=(4, 3, 2))) == []

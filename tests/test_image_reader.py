@@ -1,5 +1,7 @@
 """Windows of images: what they show is what the whole image shows there, and memory stays small."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -310,3 +312,20 @@ def test_fault_a_tag_of_another_type_was_told_of_no_file(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"x.tif: cannot be read as an image"):
         open_image(path)
+
+
+def test_fault_gdals_cache_held_nothing_so_that_tiles_were_unpacked_again_and_again(tmp_path):
+    bands = RNG.integers(0, 4000, (3, 1200, 1500), np.uint16)
+    layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate"}
+    path = write_tiff(tmp_path / "a.tif", bands, **layout)
+
+    def seconds(window, choice):
+        with open_image(path, choice=choice) as reader:
+            start = time.process_time()
+            reader.read(window)
+            return time.process_time() - start
+
+    percentiles = BandChoice.parse(None, "2%,98%")  # of a sample of all the image
+    whole = min(seconds(Window(0, 0, 1500, 1200), None) for _ in range(3))
+    sample = min(seconds(Window(0, 0, 20, 20), percentiles) for _ in range(3))
+    assert sample < 10 * whole  # it was 200 times as long

@@ -1,5 +1,6 @@
 """An exported detector beside its model on tiles of photographs, as tools/predict.py runs them."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,6 +8,7 @@ from launching import ROOT
 from test_export import CLASSES, KINDS
 from tiny_models import make_cfg
 
+from maskrcnn_benchmark.benchmarks.exported import exported_table, largest_difference
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.export.files import export_detector
@@ -36,20 +38,6 @@ def made_tiles():
     for _ in range(2):
         coarse = rng.integers(0, 256, (12, 15, 3), dtype=np.uint8)
         yield np.kron(coarse, np.ones((10, 10, 1), np.uint8))
-
-
-def largest_difference(found: BoxList, expected: BoxList) -> tuple[float, float]:
-    """Return the largest difference of corners of boxes, pixels, and of scores, of partners.
-
-    Equal scores have no order: the partners are the nearest boxes of the same class.
-    """
-    assert len(found) == len(expected)
-    distance = torch.cdist(found.bbox, expected.bbox, p=torch.inf)
-    distance[found.get_field("labels")[:, None] != expected.get_field("labels")] = torch.inf
-    nearest, partner = distance.min(dim=1)
-    assert len(partner.unique()) == len(found)
-    scores = found.get_field("scores") - expected.get_field("scores")[partner]
-    return float(nearest.max()), float(scores.abs().max())
 
 
 def airplane_detector():
@@ -90,6 +78,44 @@ def test_onnxruntime_finds_what_pytorch_finds(kind, tmp_path):
     expected = list(Predictor(cfg, model).predict_many(tiles))
     found = list(Predictor(detector.cfg, detector).predict_many(tiles))
     for boxes, wanted in zip(found, expected, strict=True):
+        assert len(boxes) == len(wanted)
         pixels, score = largest_difference(boxes, wanted)
         assert pixels < 0.1 and score < 1e-3
     assert min(map(len, expected)) > 0 and sum(map(len, expected)) > 10 * len(tiles)
+
+
+def boxes_of(*rows):
+    """Rows of (x1, y1, x2, y2, score, label)."""
+    found = BoxList(torch.tensor([row[:4] for row in rows]).reshape(-1, 4), (90, 70))
+    found.add_field("scores", torch.tensor([row[4] for row in rows]))
+    found.add_field("labels", torch.tensor([row[5] for row in rows]))
+    return found
+
+
+def test_the_largest_difference_is_that_of_partners():
+    one, two = (3.0, 5.0, 20.0, 30.0, 0.5, 1), (4.0, 5.0, 20.0, 30.0, 0.5, 1)
+    moved = (4.0, 5.0, 20.25, 30.0, 0.625, 1)
+    assert largest_difference(boxes_of(one, two), boxes_of(two, one)) == (0, 0)
+    assert largest_difference(boxes_of(one, two), boxes_of(moved, one)) == (0.25, 0.125)
+    assert largest_difference(boxes_of(one, one), boxes_of(two, one))[0] == float("inf")
+    other_class = (*one[:5], 2)
+    assert largest_difference(boxes_of(one), boxes_of(other_class))[0] == float("inf")
+    assert largest_difference(boxes_of(), boxes_of()) == (0, 0)
+
+
+@pytest.mark.slow
+def test_the_table_has_a_line_per_tile(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    cfg, model = narrow_detector()
+    cfg.DOTA.TILE, cfg.DOTA.OVERLAP, cfg.DOTA.CLASSES = 100, 20, CLASSES
+    torch.save({"model": model.state_dict()}, tmp_path / "w.pth")
+    for number, tile in enumerate(made_tiles()):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), tile)
+    images = sorted(tmp_path.glob("*.png"))
+    _, _, *tiles, medians = exported_table(cfg, str(tmp_path / "w.pth"), images)
+    assert [line.split()[0] for line in tiles] == ["0.png", "1.png"]
+    for line in tiles:
+        _, _, _, ours, onnx, pixels, score = line.split()
+        assert int(ours) == int(onnx) > 0 and float(pixels) < 0.1 and float(score) < 1e-3
+    assert medians.startswith("median")

@@ -7,6 +7,7 @@
     python tools/benchmark.py oriented
     python tools/benchmark.py oriented_accuracy
     python tools/benchmark.py merging
+    python tools/benchmark.py exported IMAGES --config-file FILE --weights FILE [--opts …]
 
 `crowd`: time and memory of matching 100, 1,000 and 5,000 ground truths with the anchors of a
 1024 x 1024 tile, compared with the computation on the whole IoU matrix, and whether the indices
@@ -30,6 +31,9 @@ the same CPU minutes of training on one thread. 20 minutes.
 
 `merging`: average precision after merging tiles of crowded toy scenes, if detections suppress those
 of other tiles only, and if they suppress all; the detector is played. A minute.
+
+`exported`: CPU time and differences of a trained detector in onnxruntime (extra `onnx`) and in
+PyTorch, on the middle of images, a tile of DOTA.TILE each.
 """
 
 import argparse
@@ -37,6 +41,7 @@ from pathlib import Path
 
 from maskrcnn_benchmark.benchmarks.beside_torchvision import torchvision_table
 from maskrcnn_benchmark.benchmarks.crowd import crowd_table
+from maskrcnn_benchmark.benchmarks.exported import exported_table
 from maskrcnn_benchmark.benchmarks.memory import memory_table
 from maskrcnn_benchmark.benchmarks.merging import merging_table
 from maskrcnn_benchmark.benchmarks.oriented import oriented_table
@@ -44,6 +49,7 @@ from maskrcnn_benchmark.benchmarks.oriented_accuracy import accuracy_table
 from maskrcnn_benchmark.benchmarks.side_by_side import compare
 from maskrcnn_benchmark.config.settings import given_keys, load_config
 from maskrcnn_benchmark.data.num_classes import settle_num_classes
+from maskrcnn_benchmark.engine.predict_files import find_images
 from maskrcnn_benchmark.utils.command_line import image_size, run_tool
 
 
@@ -88,6 +94,11 @@ def main() -> None:
     merging.add_argument("--scenes", type=int, default=6, metavar="N")
     merging.add_argument("--objects", type=int, default=600, metavar="N", help="in each scene")
     merging.add_argument("--seed", type=int, default=0)
+    exported = commands.add_parser("exported", help="onnxruntime beside PyTorch")
+    exported.add_argument("images", nargs="+", metavar="IMAGES", help="files and folders")
+    exported.add_argument("--config-file", required=True, metavar="FILE")
+    exported.add_argument("--weights", required=True, metavar="FILE")
+    exported.add_argument("--opts", nargs="+", default=[], metavar="KEY value", help="settings")
     args = parser.parse_args()
     if args.command == "crowd":
         lines = crowd_table(args.counts, *args.size, args.seed)
@@ -103,6 +114,10 @@ def main() -> None:
         lines = accuracy_table(args.minutes, args.out)
     elif args.command == "merging":
         lines = merging_table(args.scenes, args.objects, args.seed)
+    elif args.command == "exported":
+        cfg = load_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"])
+        cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
+        lines = exported_table(cfg, args.weights, find_images(args.images))
     else:
         lines = oriented_table(args.repeats)
     for line in lines:
