@@ -98,6 +98,30 @@ def test_other_settings_are_refused_until_it_has_ended(tmp_path, images, caplog)
     assert results(out) == results(tmp_path / "new")
 
 
+def test_fault_a_broken_image_bound_the_folder_to_its_settings(tmp_path, images, caplog):
+    out, good = tmp_path / "out", images[1].read_bytes()
+    images[1].write_bytes(b"no image")
+    assert predict(make_predictor(BlobModel()), images, out) == 1
+    model = BlobModel()
+    assert predict(make_predictor(model), images, out) == 1  # is tried again
+    assert model.seen == [] and caplog.text.count("skipped") == 2
+    other = make_predictor(BlobModel(), **{"DOTA.OVERLAP": 20})
+    images[1].write_bytes(good)
+    assert predict(other, images, out) == 0
+    predict(other, images, tmp_path / "new")
+    assert results(out) == results(tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["first_detections.jpg", "Task2_blob.txt"])
+def test_fault_a_result_that_was_deleted_was_called_done(tmp_path, images, name):
+    out, model = tmp_path / "out", BlobModel()
+    predict(make_predictor(model), images, out)
+    before, seen = results(out), len(model.seen)
+    (out / name).unlink()
+    assert predict(make_predictor(model), images, out) == 0
+    assert results(out) == before and len(model.seen) == seen
+
+
 def test_a_changed_image_is_done_anew(tmp_path, images, caplog):
     out = tmp_path / "out"
     predict(make_predictor(BlobModel()), images, out)

@@ -37,6 +37,18 @@ def test_a_log_gets_a_line_every_30_seconds(clock, caplog, total, lines):
     assert [record.getMessage() for record in caplog.records] == lines
 
 
+def test_fault_what_an_earlier_run_did_made_the_rest_look_short(clock, caplog):
+    with (
+        caplog.at_level(logging.INFO),
+        Progress(10, "window", logging.getLogger("test"), done=5) as progress,
+    ):
+        progress.reach(3)  # is known
+        clock[0] = 140
+        progress.reach(7)
+    # 2 in 40 s: the other 3 take 60 s
+    assert caplog.records[0].getMessage() == "window 7 of 10, about 01:00 left"
+
+
 def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with Progress(10, "window", logging.getLogger("test")) as progress:

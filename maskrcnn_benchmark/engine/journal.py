@@ -2,7 +2,7 @@
 
 A journal holds a line per event: first what the results depend on; {"image", "bytes", "time"} for a
 file; {"of", "batch", "found"} for a batch of windows of the of-th such file, written when the batch
-is done; {"finished"} at the end. A line that a kill cut short is dropped with all behind it, and
+is done; {"finished", "files"} at the end. A line that a kill cut short is dropped with all behind it, and
 what it held is done again.
 
 Of several processes each has its own: journal.jsonl is that of process 0, and alone says whether
@@ -11,7 +11,7 @@ all is finished; process 1 writes journal_1.jsonl. All are read, whatever the nu
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class Journal:
         depends_on: all that the detections depend on, but for the images.
 
     Attributes:
-        finished: what `finish` noted last, with nothing done since; None: not finished.
+        finished: what `finish` noted last, with nothing done since; None: something is left to do.
 
     Raises:
         ValueError: the journals are of an unfinished prediction that depends on something else.
@@ -83,6 +83,7 @@ class Journal:
         self._numbers: dict[Identity, int] = {}  # of images, in this process's journal
         self._records: dict[Identity, ImageRecord] = {}
         self.finished: Any = None
+        self._files: list[str] = []  # of the results
         self._keep = 0  # bytes of the present file that count
         self._read(self._folder / JOURNAL)
         for path in sorted(self._folder.glob(_OTHERS)):
@@ -108,9 +109,19 @@ class Journal:
         """Note that processes are at work, before the others write: nothing is finished now."""
         self._append({"processes": processes})
 
-    def finish(self, outputs: Any) -> None:
-        """Note that all results are written, and how."""
-        self._append({"finished": outputs})
+    def finish(self, outputs: Any, files: Iterable[str]) -> None:
+        """Note that a prediction has come to its end.
+
+        Args:
+            outputs: what the results depend on; None: some images failed, and are to be tried again
+                if the same command is given.
+            files: names of the results in the folder.
+        """
+        self._append({"finished": outputs, "files": sorted(files)})
+
+    def has_results(self) -> bool:
+        """Say whether all files that `finish` noted are there."""
+        return all((self._folder / name).is_file() for name in self._files)
 
     def _append(self, event: dict) -> None:
         """Write an event, and those that waited for the first one."""
@@ -149,7 +160,7 @@ class Journal:
             self._begin_anew()
             return
         if is_main:
-            self.finished = last.get("finished")
+            self.finished, self._files = last.get("finished"), last.get("files", [])
         if path == self._path and first:
             self._waiting, self._keep = [], keep
             self._numbers = {identity: number for number, identity in enumerate(images)}

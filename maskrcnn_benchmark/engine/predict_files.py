@@ -108,7 +108,7 @@ def predict_files(
         check_shared(out, {"the images": outputs[:-1], "the settings and weights": said})
     with main_process_first():
         journal = Journal(out, depends_on)
-    if journal.finished == json.loads(json.dumps(outputs)) and (Path(out) / RESULTS).is_file():
+    if journal.finished == json.loads(json.dumps(outputs)) and journal.has_results():
         if is_main_process():
             _package.info("nothing is left to do: the results are in %s", out)
         return 0
@@ -121,7 +121,9 @@ def predict_files(
     with (
         results,
         logging_redirect_tqdm([_package]),
-        Progress(sum(map(sum, batches.values())), "window", _package) as progress,
+        Progress(
+            sum(map(sum, batches.values())), "window", _package, _count_done(batches, journal)
+        ) as progress,
     ):
         if get_world_size() > 1:
             _detect_together(job, batches, journal, progress)
@@ -131,9 +133,19 @@ def predict_files(
         _predict_each(job, batches, journal, draw, progress)
     _package.info("%d of %d images done, results are in %s", len(results), len(images), out)
     failed = sum(not results.is_whole(path, draw) for path in images)
-    if not failed:
-        journal.finish(outputs)
+    if len(results):
+        journal.finish(None if failed else outputs, results.written)
     return all_gather(failed)[0]
+
+
+def _count_done(batches: dict[Path, list[int]], journal: Journal) -> int:
+    """Return how many windows the journal holds."""
+    return sum(
+        counts[batch]
+        for path, counts in batches.items()
+        if counts
+        for batch in journal.of_image(path)
+    )
 
 
 def _detect_together(
@@ -147,8 +159,7 @@ def _detect_together(
         for batch in range(len(batches[path]))
         if batch not in records[image]
     ]
-    left = sum(batches[job.images[image]][batch] for image, batch in items)
-    before = sum(map(sum, batches.values())) - left
+    before = progress.done
     job.detect(items, journal, lambda done: progress.reach(before + done))
 
 

@@ -48,6 +48,9 @@ class PredictionResults:
         about: the head of the JSON file.
         geopackage: whether a GeoPackage is written beside GeoJSON.
 
+    Attributes:
+        written: names of the files that were moved to FOLDER.
+
     Raises:
         ValueError: a class's name is too long for a file's name.
     """
@@ -67,6 +70,7 @@ class PredictionResults:
         self._features: dict[bool, list[Feature]] = {}  # on the earth, or not
         self.geopackage = geopackage
         self.pictures: set[Path] = set()
+        self.written: set[str] = set()
 
     def __len__(self) -> int:
         """Return how many images have a result."""
@@ -138,12 +142,14 @@ class PredictionResults:
             (self.folder / name).unlink(missing_ok=True)  # there may be no such images any more
         for path in texts:
             os.replace(path, self.folder / path.name)
+            self.written.add(path.name)
         for path in tuple(self.pictures):
             if path.name.removesuffix(DRAWING) not in self._found:
                 path.unlink(missing_ok=True)  # process 0 failed at what another one could draw
                 continue
             try:
                 os.replace(path, self.folder / path.name)
+                self.written.add(path.name)
             except OSError as error:
                 self.pictures.remove(path)
                 _package.error("no picture: %s", error)

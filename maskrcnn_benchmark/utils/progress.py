@@ -16,16 +16,20 @@ class Progress:
         total: of the work, in units; None: not known.
         unit: what the work is counted in, such as "window".
         logger: for the lines.
+        done: by an earlier run, which says nothing of this one's speed.
     """
 
-    def __init__(self, total: int | None, unit: str, logger: logging.Logger) -> None:
-        self.done, self.total, self.unit, self.logger = 0, total, unit, logger
+    def __init__(self, total: int | None, unit: str, logger: logging.Logger, done: int = 0) -> None:
+        self.done, self.total, self.unit, self.logger = done, total, unit, logger
+        self._earlier = done
         self._bar = None
         self._start = self._told = time.monotonic()
 
     def __enter__(self) -> "Progress":
         if sys.stderr.isatty():
-            self._bar = tqdm(total=self.total, unit=self.unit, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=self.total, initial=self.done, unit=self.unit, dynamic_ncols=True
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -49,5 +53,6 @@ class Progress:
         """Return how much there is in all and, by the time taken so far, how long is left."""
         if self.total is None:
             return ""
-        left = tqdm.format_interval(seconds / self.done * (self.total - self.done))
+        here = self.done - self._earlier
+        left = tqdm.format_interval(seconds / here * (self.total - self.done))
         return f" of {self.total}, about {left} left"
