@@ -2,8 +2,8 @@
 
 A journal holds a line per event: first what the results depend on; {"image", "bytes", "time"} for a
 file; {"of", "batch", "found"} for a batch of windows of the of-th such file, written when the batch
-is done; {"finished", "files"} at the end. A line that a kill cut short is dropped with all behind it, and
-what it held is done again.
+is done; {"finished", "files"} at the end. A line that a kill cut short is dropped with all behind
+it, and what it held is done again.
 
 Of several processes each has its own: journal.jsonl is that of process 0, and alone says whether
 all is finished; process 1 writes journal_1.jsonl. All are read, whatever the number of processes.
