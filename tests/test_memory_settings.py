@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_models import made_batch, tiny_fbnet, tiny_mask_rcnn
 
 from maskrcnn_benchmark.benchmarks.memory import LiveTensors
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
-from maskrcnn_benchmark.layers.roi_align import roi_align_pyramid
-from maskrcnn_benchmark.modeling import poolers
 
 
 def gradients(model):
@@ -32,14 +31,17 @@ def test_checkpointing_changes_no_loss_and_no_gradient():
 def test_fast_roi_align_changes_roundings_alone(monkeypatch):
     calls = []
 
-    def counted(*args):
+    def counted(*args, **kwargs):
         calls.append(args)
-        return roi_align_pyramid(*args)
+        return embedding_bag(*args, **kwargs)
 
-    monkeypatch.setattr(poolers, "roi_align_pyramid", counted)
-    plain, changed = tiny_mask_rcnn(), tiny_mask_rcnn("MODEL.FAST_ROI_ALIGN", True)
-    (losses, expected), (other_losses, found) = gradients(plain), gradients(changed)
-    assert len(calls) == 2  # the box head's and the mask head's
+    embedding_bag = F.embedding_bag
+    monkeypatch.setattr(F, "embedding_bag", counted)
+    layout = ("MODEL.CHANNELS_LAST", True)
+    losses, expected = gradients(tiny_mask_rcnn(*layout))
+    assert not calls
+    other_losses, found = gradients(tiny_mask_rcnn(*layout, "MODEL.FAST_ROI_ALIGN", True))
+    assert len(calls) >= 2  # of the box head and the mask head
     assert other_losses == pytest.approx(losses, rel=1e-4)
     assert list(found) == list(expected)
     for name, gradient in found.items():

@@ -1,12 +1,14 @@
-"""The choice of the pyramid level and the pooling there, level by level and all at once."""
+"""The choice of the pyramid level and the pooling there, by torchvision and the fast way."""
 
 import time
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from second_device import SecondDevice
 
+from maskrcnn_benchmark.layers import ROIAlign
 from maskrcnn_benchmark.modeling.poolers import LevelMapper, Pooler
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
@@ -62,14 +64,18 @@ def made_scene(count, channels, seed=0):
         center = torch.rand(count, 2, generator=generator) * torch.tensor([440.0, 340.0]) - 10
         xyxy = torch.cat([center - side / 2, center + side / 2], dim=1)
         images.append(BoxList(xyxy, (416, 320)))
-    images[0].bbox[3, 2:] = images[0].bbox[3, :2] - 5  # no area
+    images[0].bbox[3, 2:] = images[0].bbox[3, :2] - 5  # inverted
+    images[0].bbox[4, 2] = images[0].bbox[4, 0] - 9  # along one side: the area is negative
+    images[0].bbox[5] = float("nan")
     images[1].bbox[2] += 2000  # wholly outside
     return features, images
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3])
-def test_pooling_all_levels_at_once_is_torchvisions_but_for_roundings(samples):
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_fast_pooling_is_torchvisions_but_for_roundings(samples, layout):
     features, images = made_scene(count=40, channels=3)
+    features = [level.to(memory_format=layout) for level in features]
     results = []
     for fast in (False, True):
         inputs = [level.clone().requires_grad_() for level in features]
@@ -79,20 +85,53 @@ def test_pooling_all_levels_at_once_is_torchvisions_but_for_roundings(samples):
     (expected, expected_gradients), (found, gradients) = results
     assert found.shape == (80, 3, 7, 5)
     assert not torch.equal(found, expected)  # computed otherwise
-    assert found[42].abs().max() == 0  # the box outside
+    assert found[[4, 5, 42]].abs().max() == 0  # the impossible ones and the one outside
+    found.view(80, -1)  # as some forks do
     assert torch.allclose(found, expected, atol=1e-4)
     for gradient, other in zip(gradients, expected_gradients, strict=True):
         assert torch.allclose(gradient, other, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_pooling_all_levels_at_once_keeps_half_precision(dtype):
+def test_fast_pooling_sums_half_precision_in_float32(dtype):
+    """A crowd's gradients add up in a few pixels."""
+    features, _ = made_scene(count=10, channels=3)
+    level = features[0].to(dtype, memory_format=torch.channels_last)
+    corner = 100 + 30 * torch.rand(300, 2, generator=torch.Generator().manual_seed(2))
+    crowd = BoxList(torch.cat([corner, corner + 20], dim=1), (416, 320))
+    results = []
+    for fast in (False, True):
+        image = level.clone().requires_grad_()
+        pooled = ROIAlign((7, 7), 0.25, 2, fast)(image, F.pad(crowd.bbox, (1, 0)))
+        weight = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1))
+        results.append((pooled, torch.autograd.grad((pooled * weight).sum(), image)[0].float()))
+    (expected, expected_gradient), (found, gradient) = results
+    assert found.dtype == expected.dtype == torch.float32 and not torch.equal(found, expected)
+    assert torch.allclose(found, expected, atol=1e-4)
+    # one rounding of the whole sum
+    limit = torch.finfo(dtype).eps * expected_gradient.abs() + 1e-3
+    assert ((gradient - expected_gradient).abs() <= limit).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_fast_pooling_keeps_the_features_precision(dtype):
     features, images = made_scene(count=10, channels=3)
     features = [level.to(dtype) for level in features]
     found = Pooler((7, 7), SCALES, 2, fast=True)(features, images)
     expected = Pooler((7, 7), SCALES, 2)(features, images)
     assert found.dtype == expected.dtype == dtype
-    assert torch.allclose(found, expected, atol=0.05)
+    assert torch.allclose(found, expected, atol=0.05, equal_nan=True)
+
+
+def test_a_map_is_not_turned_for_a_few_boxes():
+    level = torch.randn(1, 3, 80, 104)
+    roi = torch.tensor([[0.0, 10, 20, 110, 90]])
+    plain, fast = (ROIAlign(7, 0.25, 2, fast) for fast in (False, True))
+    assert torch.equal(fast(level, roi), plain(level, roi))
+    # 8 x 22 boxes x 49 cells are more than 80 x 104 pixels
+    assert not torch.equal(fast(level, roi.repeat(22, 1)), plain(level, roi.repeat(22, 1)))
+    turned = level.to(memory_format=torch.channels_last)
+    assert not torch.equal(fast(turned, roi), plain(turned, roi))
 
 
 def test_samples_that_adapt_to_the_box_are_torchvisions():
@@ -110,8 +149,12 @@ def test_other_devices_have_torchvisions_kernels():
         assert torch.equal(found.cpu(), expected)
 
 
-def test_pooling_all_levels_at_once_takes_a_part_of_the_time():
-    features, images = made_scene(count=250, channels=256)
+@pytest.mark.parametrize(
+    ("count", "layout"), [(250, torch.contiguous_format), (10, torch.channels_last)]
+)
+def test_fast_pooling_takes_a_part_of_the_time(count, layout):
+    features, images = made_scene(count, channels=256)
+    features = [level.to(memory_format=layout) for level in features]
     threads = torch.get_num_threads()
 
     def seconds(pooler):

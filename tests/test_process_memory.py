@@ -39,11 +39,11 @@ def test_fault_a_new_process_began_at_the_peak_of_the_one_that_started_it():
 def test_fault_freed_memory_stayed_where_small_blocks_lay_between():
     if not hasattr(ctypes.CDLL(None), "malloc_trim"):
         pytest.skip("not glibc")
-    blocks = [bytes(60_000) for _ in range(4000)]  # below what is mapped by itself: 240 MB
+    blocks = [b"x" * 60_000 for _ in range(4000)]  # below what is mapped by itself: 240 MB
     held = memory_mb()
     del blocks[::2], blocks[1::2]  # all but every fourth
     give_back_freed_memory()
-    assert held - memory_mb() > 100 and len(blocks) == 1000
+    assert held - memory_mb() > 120 and len(blocks) == 1000
 
 
 def test_without_linux_the_system_is_asked(monkeypatch, tmp_path):

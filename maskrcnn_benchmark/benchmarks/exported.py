@@ -70,7 +70,7 @@ def largest_difference(found: BoxList, expected: BoxList) -> tuple[float, float]
     """Return the largest difference of sides of boxes, pixels, and of scores, of partners.
 
     Equal scores have no order: the partners are the nearest boxes of the same class. They differ by
-    infinity if two boxes have the same one.
+    infinity if two boxes have the same one, as where a box is there twice.
     """
     if len(found) == 0:
         return 0.0, 0.0

@@ -45,6 +45,8 @@ def make_target():
 
 def precision():
     """Return the context that DTYPE asks for: mixed precision for "bfloat16"."""
+    if cfg.DTYPE not in ("float32", "bfloat16"):
+        raise ValueError(f"DTYPE float32 or bfloat16, got {cfg.DTYPE}")
     return torch.autocast("cpu", torch.bfloat16, enabled=cfg.DTYPE == "bfloat16")
 
 

@@ -37,8 +37,8 @@ _C.MODEL.CHANNELS_LAST = False
 # keep only the input of each residual block of a ResNet in training and compute what is inside
 # again for the gradients: less memory, the same numbers, about a third more time
 _C.MODEL.CHECKPOINT_BODY = False
-# on the CPU, RoIAlign pools from all levels of a pyramid at once, in a fifth of the time; the last
-# bits differ
+# on the CPU, RoIAlign sums pixels up in one step, in a fraction of the time; the last bits differ.
+# No effect where POOLER_SAMPLING_RATIO is 0
 _C.MODEL.FAST_ROI_ALIGN = False
 # multiply the weights of a ResNet's convolutions, not their outputs, by the frozen batch norms'
 # factors: faster; the last bits differ, and forward hooks of these layers are not called

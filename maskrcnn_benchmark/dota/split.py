@@ -122,7 +122,7 @@ def split_folder(
         report(f"{source}: has no labelTxt, so only images are cut")
     choice = BandChoice.parse(bands, stretch)
     if not choice.stretch:
-        report_dark_images(list(files.images.values()), report)
+        report_dark_images(list(files.images.values()), report, choice)
     rates_of = rates_of_images(files.images, files.label_files, rates, gsd, report)
     settings = {"tile": tile, "overlap": overlap, "rule": RULE}
     given = {"gsd": gsd, "rates": list(rates), "bands": bands, "stretch": stretch}

@@ -32,7 +32,7 @@ from maskrcnn_benchmark.utils.precision import autocast, set_float32_precision
 from maskrcnn_benchmark.utils.process_memory import give_back_freed_memory
 from maskrcnn_benchmark.utils.read_ahead import one_ahead
 
-GIVE_BACK_EVERY = 16  # batches, which leave freed memory between what was found in them
+GIVE_BACK_EVERY = 16  # batches, after which memory that they freed goes back to the system
 READ = ("MODEL.", "INPUT.", "DOTA.", "TEST.", "DTYPE", "DATALOADER.SIZE")  # settings that matter
 
 # an image, or the part of one that a window shows

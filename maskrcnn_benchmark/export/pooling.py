@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.layers import ROIAlign
 from maskrcnn_benchmark.layers.roi_align_rotated import ROIAlignRotated, sample_points
 from maskrcnn_benchmark.modeling.poolers import Pooler
 
@@ -40,7 +41,11 @@ class TracedPooler(nn.Module):
 
     def __init__(self, pooler: Pooler) -> None:
         super().__init__()
-        self.poolers, self.map_levels = pooler.poolers, pooler.map_levels
+        self.poolers = nn.ModuleList(
+            ROIAlign(pooler.output_size, each.spatial_scale, each.sampling_ratio)
+            for each in pooler.poolers
+        )
+        self.map_levels = pooler.map_levels
 
     def forward(self, x: Sequence[Tensor], boxes: list[TracedBoxes]) -> Tensor:
         """Return [R, C, height, width]; see Pooler."""

@@ -21,7 +21,7 @@ def report_dark_images(
         paths: images; up to MOST_LOOKED_AT of them, evenly spread, are opened, and those of 16
             bits decoded.
         report: is told how many of them are dark, and what to do.
-        choice: of a TIFF's bands.
+        choice: which bands of a TIFF are read; None: as open_image does.
     """
     chosen = paths[:: -(-len(paths) // MOST_LOOKED_AT)] if paths else []
     greatest = {path: _maximum(path, choice) for path in chosen}

@@ -26,7 +26,9 @@ from maskrcnn_benchmark.images.tiff_layout import (
     check_tiff_layout,
 )
 
-CACHE_BYTES = 128 * 2**20  # a row of windows of 1024 in an image 30,000 wide takes 92 MB
+CACHE_BYTES = (
+    128 * 2**20
+)  # 1024 rows of 30,000 pixels of 8 bits take 92 MB; of 16 bits, some are read twice
 SAMPLE_SIDE = 1024  # pixels of an image from which a range is taken, per side
 WINDOWS_PER_SIDE, WINDOW_SIDE = 4, 256  # of an image, and pixels, for a look at its range
 REDUCED_ROWS = 256  # of a reduced image, read at once
@@ -107,10 +109,13 @@ class GeoTiffReader(ImageReader):
     def sample_16_bit_maximum(self) -> float:
         """Return the greatest value in a sample of 16-bit pixels; infinity for other depths.
 
-        The sample is a grid of windows, as few blocks of a large file as that takes.
+        The sample is a grid of windows, so that of a large file few blocks are unpacked.
         """
         if "uint16" not in self._file.dtypes:
             return float("inf")
+        if self._is_one_strip:  # is unpacked from its head for each window
+            with self._reading():
+                return float(self._sample().filled(0).max())
         rows, columns = (
             [(start, min(start + WINDOW_SIDE, side)) for start in _spread(side)]
             for side in self.size[::-1]
@@ -207,9 +212,9 @@ class GeoTiffReader(ImageReader):
 
 
 def _spread(side: int) -> list[int]:
-    """Return where WINDOWS_PER_SIDE windows start that lie evenly along a side."""
+    """Return where up to WINDOWS_PER_SIDE windows start that lie evenly along a side."""
     last = max(side - WINDOW_SIDE, 0)
-    return [last * number // (WINDOWS_PER_SIDE - 1) for number in range(WINDOWS_PER_SIDE)]
+    return sorted({last * k // (WINDOWS_PER_SIDE - 1) for k in range(WINDOWS_PER_SIDE)})
 
 
 def _slices(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -28,7 +28,9 @@ def average_samples(
         [R, K, C]
     """
     channels = features[0].shape[1]
-    table = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in features])
+    tables = [level.permute(0, 2, 3, 1).reshape(-1, channels) for level in features]
+    # that of one map which lies channels last is the map itself
+    table = torch.cat(tables) if len(tables) > 1 else tables[0].contiguous()
     places, start = [], 0  # of each level in the table
     for count, _, height, width in (level.shape for level in features):
         places.append((height, width, start))

@@ -64,6 +64,6 @@ class _Conv3x3(torch.autograd.Function):
             inside &= (0 <= source_column) & (source_column < width)
             source = image[inside], source_row[inside], source_column[inside]
             grad_weight[:, :, i, j] = rows[inside].T @ x_cells[source]
-            # no cell twice: what adds to one cell from several threads has no fixed order
+            # each cell once, so that the order of the sums does not depend on threads
             grad_x_cells[source] += rows[inside] @ weight[:, :, i, j]
         return grad_x, grad_weight, rows.sum(0)

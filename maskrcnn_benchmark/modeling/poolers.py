@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers import ROIAlign
-from maskrcnn_benchmark.layers.roi_align import roi_align_pyramid
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 from .utils import cat, nonzero_each
@@ -45,7 +44,7 @@ class Pooler(nn.Module):
         output_size: (height, width) of the pooled grid, cells.
         scales: feature pixels / image pixels of each level, each half of the one before.
         sampling_ratio: samples per side of a cell; 0 adapts to the box.
-        fast: on the CPU, pool from all levels at once; other last bits. Not if samples adapt.
+        fast: see ROIAlign.
     """
 
     def __init__(
@@ -57,11 +56,10 @@ class Pooler(nn.Module):
     ):
         super().__init__()
         self.poolers = nn.ModuleList(
-            ROIAlign(output_size, spatial_scale=scale, sampling_ratio=sampling_ratio)
+            ROIAlign(output_size, spatial_scale=scale, sampling_ratio=sampling_ratio, fast=fast)
             for scale in scales
         )
         self.output_size = output_size
-        self.fast = fast and sampling_ratio > 0
         self.map_levels = LevelMapper(-math.log2(scales[0]), -math.log2(scales[-1]))
 
     def convert_to_roi_format(self, boxes: list[BoxList]) -> Tensor:
@@ -82,12 +80,6 @@ class Pooler(nn.Module):
         if len(self.poolers) == 1:
             return self.poolers[0](x[0], rois)
         levels = self.map_levels(boxes)
-        if self.fast and x[0].device.type == "cpu":
-            scales, samples = (
-                [p.spatial_scale for p in self.poolers],
-                self.poolers[0].sampling_ratio,
-            )
-            return roi_align_pyramid(x, rois, levels, self.output_size, scales, samples)
         pooled = x[0].new_zeros(len(rois), x[0].shape[1], *self.output_size)
         rows = nonzero_each([levels == index for index in range(len(self.poolers))])
         # the pyramid may have levels above the last that is pooled from

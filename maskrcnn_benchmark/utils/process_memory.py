@@ -5,7 +5,7 @@ started it.
 """
 
 import ctypes
-import resource
+import sys
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
@@ -21,9 +21,14 @@ def memory_mb() -> float:
 
 
 def peak_memory_mb() -> float:
-    """Return the most memory that this process has held, in MiB (not on Linux: see above)."""
+    """Return the most memory that this process has held, in MiB.
+
+    Not on Linux it may begin at the peak of the process that started it.
+    """
     if STATUS.exists():
         return _status_mb("VmHWM")
+    import resource  # not on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
@@ -38,9 +43,9 @@ def give_back_freed_memory() -> None:
     glibc itself returns only what lies at the end: one small block behind many large ones that
     were freed can hold a gigabyte.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
-        trim(0)
+        trim(ctypes.c_size_t(0))
 
 
 def _status_mb(name: str) -> float:
