@@ -208,6 +208,23 @@ def test_dotas_own_name_of_the_label_folder_is_known(source, tmp_path):
         split(source, tmp_path / "tiles")
 
 
+def test_a_split_that_ended_before_anything_was_cut_does_not_bind(source, tmp_path):
+    """A file of five bands: the bands must be said, and are said then."""
+    rasterio = pytest.importorskip("rasterio")
+    shape = {"count": 5, "width": 90, "height": 70, "dtype": "uint16"}
+    folder = tmp_path / "bands"
+    (folder / "images").mkdir(parents=True)
+    with rasterio.open(folder / "images" / "P1.tif", "w", driver="GTiff", **shape) as file:
+        file.write(np.full((5, 70, 90), 3000, np.uint16))
+        file.write(np.full((70, 90), 60000, np.uint16), 5)
+    with pytest.raises(ValueError, match="5 bands: say which by --bands"):
+        split(folder, tmp_path / "tiles")
+    said = []
+    split(folder, tmp_path / "tiles", bands="4,3,2", report=said.append)
+    assert len(list((tmp_path / "tiles" / "images").iterdir())) > 0
+    assert any("hold no value above 3000" in line for line in said)  # in those bands
+
+
 def test_dark_images_are_told(source, tmp_path):
     cv2.imwrite(str(source / "images" / "P3.png"), np.full((40, 64, 3), 4000, np.uint16))
     said = []

@@ -1,5 +1,6 @@
 """A prediction that is killed goes on, and ends with the very same bytes."""
 
+import json
 import logging
 import resource
 import signal
@@ -93,7 +94,7 @@ def test_other_settings_are_refused_until_it_has_ended(tmp_path, images, caplog)
         predict(other, images, out)
     assert predict(make_predictor(BlobModel()), images, out) == 0
     assert predict(other, images, out) == 0
-    assert "was made with other settings: all is done anew" in caplog.text
+    assert "other settings (DOTA.OVERLAP was 40, now 20): all is done anew" in caplog.text
     predict(other, images, tmp_path / "new")
     assert results(out) == results(tmp_path / "new")
 
@@ -120,6 +121,26 @@ def test_fault_a_result_that_was_deleted_was_called_done(tmp_path, images, name)
     (out / name).unlink()
     assert predict(make_predictor(model), images, out) == 0
     assert results(out) == before and len(model.seen) == seen
+
+
+def test_fault_pictures_and_classes_of_an_earlier_prediction_stayed(tmp_path, images):
+    out = tmp_path / "out"
+    (out / "sub").mkdir(parents=True)
+    (out / "sub" / "x_detections.jpg").touch()
+    (out / "mine.txt").touch()
+    predict(make_predictor(BlobModel()), images, out)
+    (out / "Task2_blob.txt").rename(out / "Task2_a b.txt")
+    earlier = json.loads((out / "detections.json").read_text())
+    earlier["classes"] = {"a b": "a b"}
+    earlier["images"]["sub/x"] = {}  # what no prediction writes
+    (out / "detections.json").write_text(json.dumps(earlier))
+    other = make_predictor(BlobModel(), **{"DOTA.OVERLAP": 20})
+    predict(other, images[:1], out)
+    assert {path.name for path in out.iterdir()} == {
+        *("first_detections.jpg", "Task2_blob.txt", "detections.json"),
+        *("detections_pixels.geojson", JOURNAL, "mine.txt", "sub"),
+    }
+    assert (out / "sub" / "x_detections.jpg").exists()
 
 
 def test_a_changed_image_is_done_anew(tmp_path, images, caplog):

@@ -634,6 +634,16 @@ def test_a_picture_is_reduced_where_it_would_be_too_large_and_can_be_left_out(
     assert sorted(path.name for path in out.iterdir()) == names
 
 
+def test_freed_memory_is_given_back_now_and_then(monkeypatch):
+    calls = []
+    monkeypatch.setattr(predictor_module, "give_back_freed_memory", lambda: calls.append(1))
+    predictor = make_predictor(BlobModel(), **{"TEST.IMS_PER_BATCH": 1})
+    # steps of 56 pixels: ceil((300 - 96) / 56) + 1 = 5 columns, ceil((200 - 96) / 56) + 1 = 3 rows
+    for windows, expected in ((15, 0), (30, 1), (45, 2)):
+        predictor.predict(scene())
+        assert (windows, len(calls)) == (windows, expected)
+
+
 @pytest.mark.slow  # a third of a minute of CPU time
 def test_memory_does_not_grow_with_a_tiff(tmp_path):
     """A file of 900 MB decoded; what PyTorch and OpenCV take at rest is measured beside it."""

@@ -34,7 +34,7 @@ def main() -> None:
     model = build_detection_model(cfg)
     load_trained(cfg, model, args.weights, use_latest=False)
     export_detector(cfg, model, read_class_names(cfg, args.weights), args.out)
-    print(f"{args.out}: {', '.join(read_class_names(cfg, args.weights))}")
+    print(f"written: {args.out} (classes: {', '.join(read_class_names(cfg, args.weights))})")
 
 
 def run() -> None:

@@ -349,7 +349,8 @@ _C.MODEL.FBNET.WIDTH_DIVISOR = 1  # numbers of channels are multiples of this
 # Training
 _C.SOLVER = CN()
 # parts into which a process divides its images of an iteration, one after the other: memory for the
-# activations of one part; learning rate and iterations stay. 1: all at once
+# activations of one part; learning rate and iterations stay. 1: all at once; more parts than
+# images: one image each
 _C.SOLVER.ACCUMULATE = 1
 _C.SOLVER.BASE_LR = 0.001  # learning rate after the warm-up
 _C.SOLVER.BIAS_LR_FACTOR = 2  # biases learn at BASE_LR times this

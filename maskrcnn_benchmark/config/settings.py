@@ -43,7 +43,7 @@ def find_config_file(name: str) -> Path:
     raise FileNotFoundError(f"{name}: no such config file, here or in {packaged}{_ask(near)}")
 
 
-def load_config(config_file: str, opts: Sequence[str]) -> CfgNode:
+def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     """Read a config file over the defaults, then single settings over both.
 
     Args:

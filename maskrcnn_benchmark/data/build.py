@@ -49,7 +49,7 @@ def build_dataset(
     if not isinstance(dataset_list, (list, tuple)) or not dataset_list:
         raise ValueError(
             f"expected a list of data set names in DATASETS.{'TRAIN' if is_train else 'TEST'}, "
-            f"got {dataset_list!r}"
+            f"got {dataset_list!r}{'' if is_train else ' (train_net.py --skip-test needs none)'}"
         )
     datasets = []
     for name in dataset_list:

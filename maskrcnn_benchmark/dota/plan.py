@@ -59,6 +59,8 @@ def read_finished(folder: Path, settings: dict) -> dict[str, dict]:
     """
     if (folder / JOURNAL).is_file():
         made_with, finished = _read_journal(folder / JOURNAL, settings)
+        if not finished and not any((folder / "images").glob("*")):
+            return {}  # it ended before anything was cut
     elif (folder / PLAN).is_file():
         made_with = read_plan(folder)
         finished = made_with.pop("sources")

@@ -157,7 +157,7 @@ class Journal:
         if changed:
             if not is_main or "finished" not in last:
                 raise ValueError(_refusal(path, first, self._head, changed))
-            self._begin_anew()
+            self._begin_anew(first, changed)
             return
         if is_main:
             self.finished, self._files = last.get("finished"), last.get("files", [])
@@ -172,9 +172,12 @@ class Journal:
         elif "of" in event:
             self._record(images[event["of"]]).restore(event["batch"], event["found"])
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, was: Mapping, changed: list[str]) -> None:
         if is_main_process():
-            _package.info("%s: was made with other settings: all is done anew", self._path)
+            _package.warning(
+                "%s: was made with other settings (%s): all is done anew",
+                *(self._path, _differences(was, self._head, changed)),
+            )
             for path in self._folder.glob(_OTHERS):
                 path.unlink()
 
@@ -197,11 +200,15 @@ def _read_events(path: Path) -> Iterator[tuple[dict, int]]:
 
 
 def _refusal(path: Path, was: Mapping, now: Mapping, changed: list[str]) -> str:
-    differences = "; ".join(f"{key} was {was.get(key)}, now {now[key]}" for key in changed[:_SHOWN])
     return (
-        f"{path}: is of a prediction that has not ended, with other settings ({differences}): give "
-        "those again to go on, name another folder, or delete its journal*.jsonl to begin anew"
+        f"{path}: is of a prediction that has not ended, with other settings "
+        f"({_differences(was, now, changed)}): give those again to go on, name another folder, or "
+        "delete its journal*.jsonl to begin anew"
     )
+
+
+def _differences(was: Mapping, now: Mapping, changed: list[str]) -> str:
+    return "; ".join(f"{key} was {was.get(key)}, now {now[key]}" for key in changed[:_SHOWN])
 
 
 def _to_lists(found: Detections) -> list:

@@ -131,7 +131,8 @@ def predict_files(
             if draw:
                 job.draw(journal)
         _predict_each(job, batches, journal, draw, progress)
-    _package.info("%d of %d images done, results are in %s", len(results), len(images), out)
+    where = f"results are in {out}" if len(results) else "there are no results"
+    _package.info("%d of %d images done, %s", len(results), len(images), where)
     failed = sum(not results.is_whole(path, draw) for path in images)
     if len(results):
         journal.finish(None if failed else outputs, results.written)

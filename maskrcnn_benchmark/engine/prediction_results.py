@@ -138,8 +138,8 @@ class PredictionResults:
         return paths
 
     def _replace_earlier(self, texts: Sequence[Path]) -> None:
-        for name in (f"{FEATURES}.geojson", f"{FEATURES}_pixels.geojson", f"{FEATURES}.gpkg"):
-            (self.folder / name).unlink(missing_ok=True)  # there may be no such images any more
+        for name in self._name_earlier():  # there may be no such images or classes any more
+            (self.folder / name).unlink(missing_ok=True)
         for path in texts:
             os.replace(path, self.folder / path.name)
             self.written.add(path.name)
@@ -153,6 +153,18 @@ class PredictionResults:
             except OSError as error:
                 self.pictures.remove(path)
                 _package.error("no picture: %s", error)
+
+    def _name_earlier(self) -> list[str]:
+        """Name the files that an earlier prediction in the folder may have left."""
+        names = [f"{FEATURES}.geojson", f"{FEATURES}_pixels.geojson", f"{FEATURES}.gpkg"]
+        try:
+            earlier = json.loads((self.folder / RESULTS).read_bytes())
+            names += [f"{stem}{DRAWING}" for stem in earlier["images"]]
+            parts = earlier["classes"].values()
+            names += [f"Task{task}_{part}.txt" for task in (1, 2) for part in parts]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return names  # there is none, or it is somebody's own
+        return [name for name in names if Path(name).name == name]
 
 
 def _write_picture(
