@@ -195,10 +195,13 @@ def test_two_processes_with_uneven_shares_evaluate_as_one_does(trained, tested):
     (folder,) = (trained[0] / "inference").glob("[!.]*")  # five and four of the nine tiles
     assert folder.name == tested.name
     names = sorted(path.name for path in tested.iterdir())
-    assert sorted(path.name for path in folder.iterdir()) == names and len(names) == 2 * 15 + 4
+    assert sorted(path.name for path in folder.iterdir()) == names and len(names) == 2 * 15 + 5
     assert [
         name for name in names if (folder / name).read_text() != (tested / name).read_text()
-    ] == []
+    ] == ["evaluated.json"]
+    about, told = (json.loads((f / "evaluated.json").read_text()) for f in (folder, tested))
+    assert about["weights"] == "as trained" and about["DTYPE"] == told["DTYPE"] == "float32"
+    assert told["weights"] == str(trained[0] / "model_final.pth")
 
 
 def test_predict_whole_images(data, trained, tmp_path):

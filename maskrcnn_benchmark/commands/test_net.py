@@ -36,8 +36,8 @@ def main() -> None:
     cfg = start_run(args.config_file, args.opts, args.local_rank, log_to_file=False)
     cfg = settle_num_classes(cfg, given_keys(args.config_file, args.opts))
     model = build_detection_model(cfg).to(cfg.MODEL.DEVICE)
-    load_trained(cfg, model, args.ckpt or cfg.MODEL.WEIGHT, use_latest=args.ckpt is None)
-    run_test(cfg, model, distributed=get_world_size() > 1)
+    weights = load_trained(cfg, model, args.ckpt or cfg.MODEL.WEIGHT, use_latest=args.ckpt is None)
+    run_test(cfg, model, distributed=get_world_size() > 1, weights=weights)
 
 
 def run() -> None:

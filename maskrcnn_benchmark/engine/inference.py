@@ -1,10 +1,12 @@
 """Evaluation: a model over data sets; the main process gathers what all found and evaluates it."""
 
+import json
 import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from maskrcnn_benchmark.config.dataset_names import dataset_folder_names
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate
 from maskrcnn_benchmark.engine.bbox_aug import BBoxAug, im_detect_bbox_aug, make_bbox_aug
+from maskrcnn_benchmark.utils.atomic_write import write_text
 from maskrcnn_benchmark.utils.comm import (
     all_gather,
     get_world_size,
@@ -139,7 +142,9 @@ def inference(
     )
 
 
-def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> dict[str, Any]:
+def run_test(
+    cfg, model, distributed: bool, output_dir: str | None = None, weights: str = "as trained"
+) -> dict[str, Any]:
     """Evaluate a model on every set of DATASETS.TEST.
 
     Args:
@@ -147,6 +152,7 @@ def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> di
         model: the detector, wrapped for distributed training or not.
         distributed: whether several processes share the images.
         output_dir: results go to `output_dir/inference/<set>`; None: cfg.OUTPUT_DIR; "": nowhere.
+        weights: the model's file, noted with DTYPE in evaluated.json beside the results.
 
     Returns:
         folder name of the set -> its evaluation's result (None but on the main process).
@@ -180,7 +186,11 @@ def run_test(cfg, model, distributed: bool, output_dir: str | None = None) -> di
                 dtype=cfg.DTYPE,
             )
             if folder and is_main_process():
-                logging.getLogger("maskrcnn_benchmark.inference").info("Results are in %s", folder)
+                about = {"set": name, "weights": weights, "DTYPE": cfg.DTYPE}
+                write_text(Path(folder, "evaluated.json"), json.dumps(about, indent=1) + "\n")
+                logging.getLogger("maskrcnn_benchmark.inference").info(
+                    "Results of %s in %s are in %s", weights, cfg.DTYPE, folder
+                )
             synchronize()
     return results
 

@@ -327,7 +327,7 @@ class _TrainedModel(DetectronCheckpointer):
         return report
 
 
-def load_trained(cfg, model, weights: str, use_latest: bool) -> None:
+def load_trained(cfg, model, weights: str, use_latest: bool) -> str:
     """Load all of a trained detector.
 
     Args:
@@ -335,6 +335,9 @@ def load_trained(cfg, model, weights: str, use_latest: bool) -> None:
         model: built from them.
         weights: a .pth or .pkl file, a URL or catalog://NAME.
         use_latest: take OUTPUT_DIR's last checkpoint instead, where there is one.
+
+    Returns:
+        what was loaded, as `weights`.
 
     Raises:
         FileNotFoundError: neither weights nor a last checkpoint.
@@ -347,6 +350,7 @@ def load_trained(cfg, model, weights: str, use_latest: bool) -> None:
             "weights with MODEL.WEIGHT FILE"
         )
     checkpointer.load(weights, use_latest=use_latest)
+    return checkpointer.get_checkpoint_file() if checkpointer.resumed else weights
 
 
 def _averaged(checkpoint: dict[str, Any]) -> dict[str, Any]:
