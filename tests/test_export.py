@@ -3,10 +3,12 @@
 import json
 import logging
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torchvision
 from made_data import gradient
 from tiny_models import FPN_BODY, FPN_KEYPOINT, FPN_MASK, NARROW, RETINANET, make_cfg
 from yacs.config import CfgNode
@@ -23,7 +25,7 @@ from maskrcnn_benchmark.export.files import (
 )
 from maskrcnn_benchmark.export.onnx_detector import FIELDS, OnnxDetector
 from maskrcnn_benchmark.export.pooling import TracedPooler, TracedRotatedPooler
-from maskrcnn_benchmark.export.suppression import best, oriented_nms_per_class
+from maskrcnn_benchmark.export.suppression import best, nms, oriented_nms_per_class
 from maskrcnn_benchmark.images.image_io import write_image
 from maskrcnn_benchmark.layers.roi_align_rotated import ROIAlignRotated
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -267,6 +269,29 @@ def test_oriented_suppression_against_the_plain_one():
     kept = oriented_nms_per_class(corners, labels, 0.2)
     assert 40 < len(kept) < 140
     assert kept.tolist() == sorted(oriented_nms(corners, scores, 0.2, groups=labels).tolist())
+
+
+def test_fault_boxes_that_a_rounding_had_swapped_were_suppressed_in_onnx(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    # clipped at the border x = 399: two with x2 < x1, on each other; the others, too
+    boxes = torch.tensor([[399.0, 34, 398.998, 49], [399, 35, 398.998, 50]])
+    boxes = torch.cat([boxes, torch.tensor([[380.0, 30, 399, 50], [380, 30, 399, 52]])])
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
+
+    class Suppression(torch.nn.Module):
+        def forward(self, boxes, scores):
+            return nms(boxes, scores, 0.5)
+
+    path = str(tmp_path / "nms.onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Suppression(), (boxes, scores), path, dynamo=True, input_names=["boxes", "scores"]
+        )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (kept,) = session.run(None, {"boxes": boxes.numpy(), "scores": scores.numpy()})
+    assert kept.tolist() == torchvision.ops.nms(boxes, scores, 0.5).tolist() == [0, 1, 2]
 
 
 def test_fault_work_of_one_exported_file_was_taken_for_that_of_another(tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers.nms import nms
 from maskrcnn_benchmark.modeling.roi_heads.gliding_vertex_head.inference import UPRIGHT_RATIO
 from maskrcnn_benchmark.modeling.roi_heads.gliding_vertex_head.vertices import decode_vertices
 from maskrcnn_benchmark.modeling.rpn.utils import permute_and_flatten
@@ -22,7 +21,7 @@ from maskrcnn_benchmark.structures.rotated_boxes import (
 )
 
 from .pooling import TracedBoxes, with_traced_poolers
-from .suppression import best, nms_per_class, oriented_nms_per_class, padded_best
+from .suppression import best, nms, nms_per_class, oriented_nms_per_class, padded_best
 
 # (box, class) pairs that enter the suppression of oriented boxes, which makes a matrix of them
 MOST_CANDIDATES = 4096

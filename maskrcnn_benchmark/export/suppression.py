@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._higher_order_ops.scan import scan
 
-from maskrcnn_benchmark.layers.nms import nms
+from maskrcnn_benchmark.layers.nms import nms as plain_nms
 from maskrcnn_benchmark.structures.oriented_boxes import shared_areas, signed_areas
 from maskrcnn_benchmark.structures.rotated_boxes import corners_to_edges
 
@@ -23,6 +23,18 @@ def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     values, index = padded_best(scores, count)
     there = (values > -torch.inf).nonzero().squeeze(1)
     return values[there], index[there]
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Suppress as `layers.nms` does.
+
+    Boxes whose sides are swapped by a rounding, as clipping at the border leaves them, suppress
+    nothing and stay there. ONNX's operator would swap them back; without area it passes them over.
+    """
+    corner = boxes[:, :2]
+    return plain_nms(
+        torch.cat([corner, boxes[:, 2:].maximum(corner)], dim=1), scores, iou_threshold
+    )
 
 
 def nms_per_class(
