@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from maskrcnn_benchmark.engine import predictor as predictor_module
 from maskrcnn_benchmark.engine.predict_files import find_images, predict_files
 from maskrcnn_benchmark.engine.prediction_results import PredictionResults
 from maskrcnn_benchmark.engine.predictor import Predictor, read_class_names
+from maskrcnn_benchmark.images import image_reader
 from maskrcnn_benchmark.images.image_io import (
     MAX_PIXELS,
     read_image,
@@ -632,6 +634,39 @@ def test_a_picture_is_reduced_where_it_would_be_too_large_and_can_be_left_out(
     assert predict_files(predictor, images, out, ["blob"], 0.05, about, draw=False) == 0
     names = ["Task2_blob.txt", "detections.json", "detections_pixels.geojson", "journal.jsonl"]
     assert sorted(path.name for path in out.iterdir()) == names
+
+
+def test_the_next_image_is_decoded_while_one_is_looked_at(tmp_path, monkeypatch):
+    """The second one's decoding ends before the first one's detection goes on."""
+    decoded = threading.Semaphore(0)
+    read_image = image_reader.read_image
+
+    def counted(path):
+        try:
+            return read_image(path)
+        finally:
+            decoded.release()
+
+    monkeypatch.setattr(image_reader, "read_image", counted)
+    images = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in images:
+        write_image(path, scene())
+    model = BlobModel()
+    find, waited = model.forward, []
+
+    def forward(images):
+        if not waited:  # in the first image
+            waited.extend(decoded.acquire(timeout=20) for _ in range(2))
+        return find(images)
+
+    model.forward = forward
+    assert predict(make_predictor(model), images, tmp_path / "out") == 0
+    assert waited == [True, True]
+    # all is known and no pictures are wanted: nothing is decoded
+    before = decoded._value
+    arguments = (make_predictor(BlobModel()), images, tmp_path / "out", ["blob"], 0.2, {})
+    assert predict_files(*arguments, draw=False) == 0
+    assert decoded._value == before
 
 
 def test_freed_memory_is_given_back_now_and_then(monkeypatch):

@@ -28,7 +28,7 @@ def exported_table(cfg: CfgNode, weights: str, images: Sequence[Path]) -> Iterat
         images: one or more.
 
     Yields:
-        the lines of a table, one per tile, and the sums.
+        the lines of a table, one per tile, and the medians.
     """
     model = build_detection_model(cfg)
     load_trained(cfg, model, weights, use_latest=False)

@@ -2,9 +2,10 @@
 
 import json
 import logging
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.engine.shared_prediction import SharedPrediction, check_shared
 from maskrcnn_benchmark.images.bands import BandChoice
 from maskrcnn_benchmark.images.files import by_stem, check_name, list_images
+from maskrcnn_benchmark.images.image_reader import ImageReader
 from maskrcnn_benchmark.images.open_image import open_image
 from maskrcnn_benchmark.utils.comm import (
     all_gather,
@@ -24,7 +26,9 @@ from maskrcnn_benchmark.utils.comm import (
     main_process_first,
 )
 from maskrcnn_benchmark.utils.progress import Progress
+from maskrcnn_benchmark.utils.read_ahead import one_ahead
 
+PIXELS_AHEAD = 2**26  # of an image that is decoded while another one is in memory: 0.2 GB
 _package = logging.getLogger("maskrcnn_benchmark")
 
 
@@ -142,18 +146,23 @@ def predict_files(
 def _count_done(batches: dict[Path, list[int]], journal: Journal) -> int:
     """Return how many windows the journal holds."""
     return sum(
-        counts[batch]
-        for path, counts in batches.items()
-        if counts
-        for batch in journal.of_image(path)
+        counts[batch] for path, counts in batches.items() for batch in _known(path, counts, journal)
     )
+
+
+def _known(path: Path, counts: list[int], journal: Journal) -> Collection[int]:
+    """Return the batches of an image that the journal holds; none of what is no image, or gone."""
+    try:
+        return journal.of_image(path) if counts else ()
+    except OSError:
+        return ()  # is told when it is read
 
 
 def _detect_together(
     job: SharedPrediction, batches: dict[Path, list[int]], journal: Journal, progress: Progress
 ) -> None:
     """Share out the batches of windows that the journal lacks; called by process 0."""
-    records = [journal.of_image(path) if batches[path] else {} for path in job.images]
+    records = [_known(path, batches[path], journal) for path in job.images]
     items = [
         (image, batch)
         for image, path in enumerate(job.images)
@@ -171,21 +180,55 @@ def _predict_each(
     draw: bool,
     progress: Progress,
 ) -> None:
-    """Find what is in the images, one by one, and add it to the results, with pictures."""
+    """Find what is in the images, one by one; each is decoded while the one before is looked at."""
+    needed = {
+        path: (draw and not job.results.has_picture(path))
+        or len(_known(path, counts, journal)) < len(counts)
+        for path, counts in batches.items()
+    }
     before = 0
-    for path, counts in batches.items():
-        with _told("skipped", path):
+    with closing(one_ahead(_open_each(needed, job.choice))) as opened:
+        for (path, counts), reader in zip(batches.items(), opened, strict=True):
+            _predict_one(job, path, reader, journal, draw, _counted_from(before, progress))
+            before += sum(counts)
+            progress.reach(before)
+
+
+def _open_each(
+    needed: dict[Path, bool], choice: BandChoice | None
+) -> Iterator[ImageReader | Exception]:
+    """Open images whose pixels are needed or not, and decode those that are not large."""
+    for path, is_needed in needed.items():
+        try:
             check_name(path)
-            with open_image(path, choice=job.choice) as reader:
-                told = _counted_from(before, progress)
-                found = job.find(reader, journal.of_image(path), told)
-                job.results.add(path, reader, found)
-                _package.info("%s: %d objects", path.name, len(found))
-                if draw and not job.results.has_picture(path):
-                    with _told("no picture", path):
-                        job.results.draw(path, reader, found)
-        before += sum(counts)
-        progress.reach(before)
+            reader = open_image(path, choice=choice)
+            if is_needed and math.prod(reader.size) <= PIXELS_AHEAD:
+                reader.prepare()
+        except Exception as error:  # is told when the image's turn has come
+            yield error
+        else:
+            yield reader
+
+
+def _predict_one(
+    job: SharedPrediction,
+    path: Path,
+    opened: ImageReader | Exception,
+    journal: Journal,
+    draw: bool,
+    told: Callable[[int, int], None],
+) -> None:
+    """Find what is in an image and add it to the results, with a picture; tell what goes wrong."""
+    with _told("skipped", path):
+        if isinstance(opened, Exception):
+            raise opened
+        with opened as reader:
+            found = job.find(reader, journal.of_image(path), told)
+            job.results.add(path, reader, found)
+            _package.info("%s: %d objects", path.name, len(found))
+            if draw and not job.results.has_picture(path):
+                with _told("no picture", path):
+                    job.results.draw(path, reader, found)
 
 
 def _without_drawings(folder: Path, images: list[Path]) -> list[Path]:

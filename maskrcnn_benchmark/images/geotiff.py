@@ -26,9 +26,8 @@ from maskrcnn_benchmark.images.tiff_layout import (
     check_tiff_layout,
 )
 
-CACHE_BYTES = (
-    128 * 2**20
-)  # 1024 rows of 30,000 pixels of 8 bits take 92 MB; of 16 bits, some are read twice
+# 1024 rows of 30,000 pixels of 8 bits take 92 MB; of 16 bits, some are read twice
+CACHE_BYTES = 128 * 2**20
 SAMPLE_SIDE = 1024  # pixels of an image from which a range is taken, per side
 WINDOWS_PER_SIDE, WINDOW_SIDE = 4, 256  # of an image, and pixels, for a look at its range
 REDUCED_ROWS = 256  # of a reduced image, read at once

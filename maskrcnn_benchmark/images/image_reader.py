@@ -49,6 +49,9 @@ class ImageReader(ABC):
         """Say whether any pixel of a window is not marked as one without data."""
         return True
 
+    def prepare(self) -> None:  # noqa: B027
+        """Do what the first `read` would have to, so that it need not."""
+
     def close(self) -> None:  # noqa: B027
         """Close the file, if one is open."""
 
@@ -77,6 +80,10 @@ class DecodedImage(ImageReader):
     @cached_property
     def _bgr(self) -> np.ndarray:
         return read_image(self._path)
+
+    def prepare(self) -> None:
+        """Decode the file."""
+        _ = self._bgr
 
     def read(self, window: Window) -> np.ndarray:
         """Return a view of the window."""
